@@ -1,0 +1,31 @@
+"""The errors this package raises on purpose: one line each, naming the cause and the fix."""
+
+from __future__ import annotations
+
+
+class AuralNavError(Exception):
+    """Base of every deliberate error of the package."""
+
+
+class ConfigError(AuralNavError, ValueError):
+    """A configuration key or value is wrong."""
+
+
+class SoundError(AuralNavError, ValueError):
+    """A sound file or sound folder cannot be used."""
+
+
+class RoomError(AuralNavError, ValueError):
+    """A room cannot be built or cannot hold what was asked for."""
+
+
+class ActionError(AuralNavError, ValueError):
+    """An action lies outside the action space."""
+
+
+class CheckpointError(AuralNavError):
+    """A checkpoint is damaged, incomplete or belongs to something else."""
+
+
+class MissingDependencyError(AuralNavError, ImportError):
+    """An optional library is needed and not installed."""
