@@ -1,0 +1,1 @@
+"""Room acoustics: image sources, late tails, heads, sounds, streaming. Arrays in, arrays out; no Gymnasium."""

@@ -1,0 +1,1 @@
+"""AuralNav: walk to sound sources by ear. World, Gymnasium face and pictures."""
