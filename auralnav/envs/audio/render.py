@@ -1,0 +1,302 @@
+"""The top view of a scene as a picture: room, obstacles, sources, trail and the agent with its two ears.
+
+Everything is drawn at twice the size and reduced, which smooths every edge; the room is drawn once an episode.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw
+
+from auralnav.envs.audio.panel import (
+    FOUND_GREY,
+    GOOD,
+    INK,
+    LEFT,
+    RIGHT,
+    SOFT_INK,
+    class_colour,
+    draw_panel,
+    draw_panel_background,
+    font,
+    pretty,
+)
+
+SCALE = 2
+OUTSIDE = (233, 236, 241)
+FLOOR = (255, 255, 255)
+GRID = (241, 243, 246)
+WALL = (51, 61, 76)
+OBSTACLE = (176, 184, 196)
+TRAIL = (79, 93, 117)
+HEAD = (252, 211, 165)
+HAIR = (90, 66, 50)
+DISTRACTOR = (125, 132, 145)
+
+_background: tuple[Any, Image.Image, Image.Image] | None = None
+
+
+class MapView:
+    """Metres to pixels of the enlarged picture: the plan centred in a square of `side` pixels with a margin.
+
+    Args:
+        bounds: x0, y0, x1, y1 of the plan in metres.
+        width, height: size of the map part in (enlarged) pixels.
+    """
+
+    def __init__(self, bounds: tuple[float, float, float, float], width: int, height: int) -> None:
+        x0, y0, x1, y1 = bounds
+        margin = 0.06 * min(width, height)
+        self.scale = min(
+            (width - 2 * margin) / max(x1 - x0, 1e-6), (height - 2 * margin) / max(y1 - y0, 1e-6)
+        )
+        self.x = width / 2 - self.scale * (x0 + x1) / 2
+        self.y = height / 2 + self.scale * (y0 + y1) / 2
+        self.unit = min(width, height) / 640.0
+
+    def __call__(self, points: Any) -> np.ndarray:
+        """Points [..., 2] in metres to pixels [..., 2] (y up becomes y down)."""
+        points = np.asarray(points, dtype=np.float64)
+        return np.stack([self.x + self.scale * points[..., 0], self.y - self.scale * points[..., 1]], axis=-1)
+
+
+def plan_bounds(plan: Any) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 in metres of a floor plan's outline."""
+    boundary = np.asarray(plan.boundary, dtype=np.float64)
+    low, high = boundary.min(axis=0), boundary.max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def plan_obstacles(plan: Any) -> list[np.ndarray]:
+    """The obstacles' outlines, each [V, 2] in metres."""
+    return [np.asarray(outline, dtype=np.float64) for outline in plan.obstacles]
+
+
+def _polygon(points: np.ndarray) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in points]
+
+
+def _draw_room(plan: Any, width: int, height: int, panel: int) -> tuple[Image.Image, Image.Image]:
+    """Floor, grid, walls, obstacles, scale bar and the empty panel; and the mask of all that is not floor."""
+    picture = Image.new("RGB", (width, height), OUTSIDE)
+    view = MapView(plan_bounds(plan), width - panel, height)
+    u = view.unit
+    outline = _polygon(view(plan.boundary))
+    floor = Image.new("RGB", (width, height), FLOOR)
+    grid = ImageDraw.Draw(floor)
+    x0, y0, x1, y1 = plan_bounds(plan)
+    for x in range(int(np.floor(x0)), int(np.ceil(x1)) + 1):
+        grid.line(_polygon(view([(x, y0), (x, y1)])), fill=GRID, width=round(1.5 * u))
+    for y in range(int(np.floor(y0)), int(np.ceil(y1)) + 1):
+        grid.line(_polygon(view([(x0, y), (x1, y)])), fill=GRID, width=round(1.5 * u))
+    mask = Image.new("L", (width, height), 0)
+    ImageDraw.Draw(mask).polygon(outline, fill=255)
+    shadow = [(x + 5 * u, y + 7 * u) for x, y in outline]
+    draw = ImageDraw.Draw(picture, "RGBA")
+    draw.polygon(shadow, fill=(31, 41, 55, 28))
+    picture.paste(floor, mask=mask)
+    for obstacle in plan_obstacles(plan):
+        corners = _polygon(view(obstacle))
+        draw.polygon([(x + 3 * u, y + 4 * u) for x, y in corners], fill=(31, 41, 55, 40))
+        draw.polygon(corners, fill=OBSTACLE)
+        draw.line([*corners, corners[0]], fill=WALL, width=round(2 * u), joint="curve")
+    draw.line([*outline, outline[0], outline[1]], fill=WALL, width=round(6 * u), joint="curve")
+    # The scale bar lies below the room, or over its lower edge when the room fills the height.
+    x, y = 16 * u, height - 13 * u
+    draw.line((x, y, x + view.scale, y), fill=SOFT_INK, width=round(2.5 * u))
+    draw.text((x + view.scale + 8 * u, y), "1 m", fill=SOFT_INK, font=font(round(13 * u)), anchor="lm")
+    if panel:
+        draw_panel_background(picture, width - panel, height / 640.0)
+    # Walls count as outside: a found radius drawn over one is cut at its inner face.
+    ImageDraw.Draw(mask).line([*outline, outline[0], outline[1]], fill=0, width=round(6 * u), joint="curve")
+    return picture, ImageChops.invert(mask)
+
+
+def _room(plan: Any, width: int, height: int, panel: int) -> tuple[Image.Image, Image.Image]:
+    """The static picture and the mask of what is not floor: drawn once for a plan and a size, the last kept."""
+    global _background
+    outlines = tuple(outline.tobytes() for outline in plan_obstacles(plan))
+    key = (np.asarray(plan.boundary, dtype=np.float64).tobytes(), outlines, width, height, panel)
+    if _background is None or _background[0] != key:
+        _background = (key, *_draw_room(plan, width, height, panel))
+    return _background[1], _background[2]
+
+
+def _label(draw: ImageDraw.ImageDraw, view: MapView, at: np.ndarray, words: str, colour: Any) -> None:
+    """A name in a white pill centred under `at` (pixels), kept inside the map."""
+    u = view.unit
+    typeface = font(round(13 * u))
+    half = draw.textlength(words, font=typeface) / 2 + 7 * u
+    x = float(np.clip(at[0], half + 4 * u, 2 * view_width(view) - half))
+    y = at[1] + 25 * u if at[1] < view.unit * 640 - 50 * u else at[1] - 25 * u
+    draw.rounded_rectangle((x - half, y - 10 * u, x + half, y + 10 * u), 10 * u, fill=(255, 255, 255, 225))
+    draw.text((x, y), words, fill=colour, font=typeface, anchor="mm")
+
+
+def view_width(view: MapView) -> float:
+    """Half the width of the map in pixels where its centre is the room's centre."""
+    return view.unit * 640.0 / 2
+
+
+def _draw_discs(
+    picture: Image.Image, room: Image.Image, outside: Image.Image, view: MapView, scene: dict[str, Any]
+) -> None:
+    """Found radius and sound rings of each source, cut at the walls (nobody is found through a wall)."""
+    draw = ImageDraw.Draw(picture, "RGBA")
+    u, r = view.unit, scene["found_radius"] * view.scale
+    sources = np.asarray(scene["sources"], dtype=np.float64).reshape(-1, 2)
+    found = np.asarray(scene["found"], dtype=bool)
+    phase = (scene["step"] % 4) / 4.0
+    for (x, y), done, name in zip(view(sources), found, scene["classes"], strict=False):
+        colour = FOUND_GREY if done else class_colour(name)
+        disc = (x - r, y - r, x + r, y + r)
+        draw.ellipse(disc, fill=(*colour, 26), outline=(*colour, 150), width=round(1.6 * u))
+        for ring in range(0 if done else 3):
+            reach = (0.25 + (ring + phase) / 3.6) * r
+            tint = (*colour, int(130 * (1.0 - (ring + phase) / 3.2)))
+            draw.ellipse((x - reach, y - reach, x + reach, y + reach), outline=tint, width=round(2 * u))
+        corner = (max(0, int(disc[0]) - 2), max(0, int(disc[1]) - 2))
+        box = (*corner, min(picture.width, int(disc[2]) + 3), min(picture.height, int(disc[3]) + 3))
+        picture.paste(room.crop(box), corner, outside.crop(box))
+
+
+def _draw_sources(draw: ImageDraw.ImageDraw, view: MapView, scene: dict[str, Any]) -> None:
+    """A dot with a loudspeaker and a name for each source; found ones grey with a tick."""
+    u = view.unit
+    sources = np.asarray(scene["sources"], dtype=np.float64).reshape(-1, 2)
+    found = np.asarray(scene["found"], dtype=bool)
+    for point, done, name in zip(view(sources), found, scene["classes"], strict=False):
+        colour = FOUND_GREY if done else class_colour(name)
+        x, y = point
+        dot = 11 * u
+        draw.ellipse(
+            (x - dot, y - dot, x + dot, y + dot), fill=colour, outline=(255, 255, 255), width=round(2 * u)
+        )
+        if done:
+            tick = [(x - 5 * u, y), (x - 1.3 * u, y + 4 * u), (x + 5.5 * u, y - 4.5 * u)]
+            draw.line(tick, fill=(255, 255, 255), width=round(2.6 * u), joint="curve")
+        else:  # A little loudspeaker: box and cone.
+            draw.rectangle((x - 6 * u, y - 2.4 * u, x - 2 * u, y + 2.4 * u), fill=(255, 255, 255))
+            cone = [(x - 2.5 * u, y - 2.4 * u), (x + 3.5 * u, y - 6 * u), (x + 3.5 * u, y + 6 * u)]
+            draw.polygon([*cone, (x - 2.5 * u, y + 2.4 * u)], fill=(255, 255, 255))
+        _label(draw, view, point, pretty(name), colour)
+
+
+def _draw_distractors(
+    draw: ImageDraw.ImageDraw, view: MapView, scene: dict[str, Any], names: list[str]
+) -> None:
+    """Sounds that must not be approached: a crossed square, never greyed."""
+    u = view.unit
+    places = np.asarray(scene.get("distractors", ()), dtype=np.float64).reshape(-1, 2)
+    for index, (x, y) in enumerate(view(places)):
+        r = 10 * u
+        draw.rounded_rectangle(
+            (x - r, y - r, x + r, y + r), 4 * u, fill=DISTRACTOR, outline=(255, 255, 255), width=round(2 * u)
+        )
+        for sign in (-1, 1):
+            line = (x - 5 * u, y - sign * 5 * u, x + 5 * u, y + sign * 5 * u)
+            draw.line(line, fill=(255, 255, 255), width=round(2.4 * u))
+        name = pretty(names[index]) if index < len(names) else "sound"
+        _label(draw, view, np.array([x, y]), f"distractor: {name}", DISTRACTOR)
+
+
+def _draw_trail(draw: ImageDraw.ImageDraw, view: MapView, trail: np.ndarray) -> None:
+    """The way walked, older parts paler, with a dot at the start."""
+    u = view.unit
+    if trail.shape[0] == 0:
+        return
+    points = view(trail)
+    count = len(points) - 1
+    for i in range(count):
+        if np.abs(points[i + 1] - points[i]).max() > 0.5:
+            alpha = 70 + int(150 * (i + 1) / count)
+            draw.line([tuple(points[i]), tuple(points[i + 1])], fill=(*TRAIL, alpha), width=round(3 * u))
+    for i, (x, y) in enumerate(points):
+        r = (5 if i == 0 else 2.2) * u
+        draw.ellipse(
+            (x - r, y - r, x + r, y + r),
+            fill=(*TRAIL, 200) if i else (255, 255, 255),
+            outline=TRAIL,
+            width=round((2 if i == 0 else 1) * u),
+        )
+
+
+def _draw_agent(draw: ImageDraw.ImageDraw, view: MapView, pose: Any, bumped: bool) -> None:
+    """Head from above: hair, nose, a beam of sight, left ear red and right ear blue (the panel's colours)."""
+    x, y = view(np.asarray(pose[:2]))
+    theta = float(pose[2])
+    u, r = view.unit, 17 * view.unit
+    ahead = np.array([np.cos(theta), -np.sin(theta)])
+    left = np.array([-np.sin(theta), -np.cos(theta)])
+    at = np.array([x, y])
+
+    def place(forward: float, side: float) -> tuple[float, float]:
+        point = at + forward * ahead + side * left
+        return float(point[0]), float(point[1])
+
+    degrees = -np.degrees(theta)
+    for reach, alpha in ((62 * u, 45), (48 * u, 70)):
+        draw.pieslice(
+            (x - reach, y - reach, x + reach, y + reach),
+            degrees - 24,
+            degrees + 24,
+            fill=(245, 165, 40, alpha),
+        )
+    if bumped:
+        ring = r + 13 * u
+        draw.ellipse((x - ring, y - ring, x + ring, y + ring), outline=(202, 60, 9, 220), width=round(3 * u))
+    for side, colour in ((1.0, LEFT), (-1.0, RIGHT)):
+        ex, ey = place(-0.05 * r, side * 1.18 * r)
+        e = 7 * u
+        draw.ellipse(
+            (ex - e, ey - e, ex + e, ey + e), fill=colour, outline=(255, 255, 255), width=round(1.5 * u)
+        )
+    nose = [place(1.5 * r, 0), place(0.8 * r, 0.42 * r), place(0.8 * r, -0.42 * r)]
+    draw.polygon(nose, fill=HEAD)
+    draw.line([nose[1], nose[0], nose[2]], fill=INK, width=round(2 * u), joint="curve")
+    draw.ellipse((x - r, y - r, x + r, y + r), fill=HEAD, outline=INK, width=round(2 * u))
+    inner = r - 2 * u
+    draw.chord((x - inner, y - inner, x + inner, y + inner), degrees + 75, degrees + 285, fill=HAIR)
+
+
+def _draw_banner(draw: ImageDraw.ImageDraw, view: MapView, words: str, colour: Any) -> None:
+    u = view.unit
+    typeface = font(round(20 * u))
+    half = draw.textlength(words, font=typeface) / 2 + 18 * u
+    x, y = view_width(view), 30 * u
+    draw.rounded_rectangle((x - half, y - 18 * u, x + half, y + 18 * u), 18 * u, fill=(*colour, 235))
+    draw.text((x, y), words, fill=(255, 255, 255), font=typeface, anchor="mm")
+
+
+def draw_scene(scene: dict[str, Any], size: tuple[int, int] = (960, 640)) -> np.ndarray:
+    """Draw a scene (what `AudioEnv.scene()` returns) from above.
+
+    Args:
+        scene: plan (boundary [V, 2], obstacles), agent (x, y, θ) in metres and radians, sources [K, 2],
+            found [K], classes, trail [T, 2], audio [2, N], step, horizon, found_radius, distractors [D, 2], fs,
+            bumped.
+        size: width and height of the picture in pixels. The map is a square on the left; what is wider is the
+            panel, which is left out when there is no room for it.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    width, height = size[0] * SCALE, size[1] * SCALE
+    panel = width - height if width - height >= 0.25 * height else 0
+    room, outside = _room(scene["plan"], width, height, panel)
+    picture = room.copy()
+    view = MapView(plan_bounds(scene["plan"]), width - panel, height)
+    draw = ImageDraw.Draw(picture, "RGBA")
+    found = np.asarray(scene["found"], dtype=bool)
+    _draw_discs(picture, room, outside, view, scene)
+    _draw_sources(draw, view, scene)
+    _draw_distractors(draw, view, scene, list(scene["classes"])[found.size :])
+    _draw_trail(draw, view, np.asarray(scene["trail"], dtype=np.float64).reshape(-1, 2))
+    _draw_agent(draw, view, scene["agent"], bool(scene.get("bumped", False)))
+    if found.size and found.all():
+        _draw_banner(draw, view, "found them all!" if found.size > 1 else "found it!", GOOD)
+    if panel:
+        draw_panel(picture, scene, width - panel, height / 640.0)
+    return np.asarray(picture.reduce(SCALE))

@@ -1,0 +1,70 @@
+"""A plain window that shows pictures: `render_mode="human"` through Python's own tkinter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from auralnav.errors import MissingDependencyError
+
+
+class Window:
+    """Shows uint8 [H, W, 3] pictures. The window opens with the first one.
+
+    Args:
+        title: what its title bar says.
+
+    Raises:
+        MissingDependencyError: from `show`, when tkinter is not installed or there is no display.
+    """
+
+    def __init__(self, title: str = "AuralNav") -> None:
+        self.title = title
+        self._root: Any = None
+        self._label: Any = None
+        self._picture: Any = None
+
+    def _open(self) -> None:
+        try:
+            import tkinter
+        except ImportError as error:
+            raise MissingDependencyError(
+                'render_mode="human" needs tkinter: `sudo apt install python3-tk` '
+                '(or use render_mode="rgb_array")'
+            ) from error
+        try:
+            self._root = tkinter.Tk()
+        except tkinter.TclError as error:
+            raise MissingDependencyError(
+                f'render_mode="human" needs a display ({error}): set DISPLAY, or use render_mode="rgb_array"'
+            ) from error
+        self._root.title(self.title)
+        self._root.resizable(False, False)
+        self._root.protocol("WM_DELETE_WINDOW", self.close)
+        self._label = tkinter.Label(self._root, borderwidth=0)
+        self._label.pack()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the window is on the screen (a person may have closed it)."""
+        return self._root is not None
+
+    def show(self, picture: np.ndarray) -> None:
+        """Show `picture`, uint8 [H, W, 3]; opens the window when it is not open."""
+        if self._root is None:
+            self._open()
+        import tkinter
+
+        height, width, _ = picture.shape
+        header = f"P6 {width} {height} 255\n".encode("ascii")
+        # Tk reads PPM by itself, so no bridge library is needed. The reference keeps the image alive.
+        self._picture = tkinter.PhotoImage(master=self._root, data=header + picture.tobytes(), format="PPM")
+        self._label.configure(image=self._picture)
+        self._root.update()
+
+    def close(self) -> None:
+        """Close the window; closing twice is fine."""
+        if self._root is not None:
+            self._root.destroy()
+        self._root = self._label = self._picture = None
