@@ -1,0 +1,1 @@
+"""What learns: training, run folders, checkpoints, baselines and evaluation."""

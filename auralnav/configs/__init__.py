@@ -1,0 +1,1 @@
+"""Experiments: one YAML file each, checked by the typed schema beside them."""

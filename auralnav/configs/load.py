@@ -1,0 +1,203 @@
+"""YAML to a checked `ExperimentConfig`, with errors of one line that name the key, the place and the fix."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from auralnav.configs.schema import ExperimentConfig
+from auralnav.errors import ConfigError
+
+FOLDER = Path(__file__).parent
+
+
+def config_names() -> list[str]:
+    """Names of the experiments that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def find_config(name: str | Path) -> Path:
+    """Path of an experiment file, given as a path or as the name of one that comes with the package.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        if path.is_file():
+            return path
+        raise ConfigError(f"{path}: no such file; give a path of a .yaml file or one of: {_joined(config_names())}")
+    packaged = FOLDER / f"{name}.yaml"
+    if packaged.is_file():
+        return packaged
+    raise ConfigError(f"{name}: no such experiment{_nearest(str(name), config_names())}; known: {_joined(config_names())}")
+
+
+def load_config(name: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read and check an experiment.
+
+    Args:
+        name: a path, or the name of an experiment that comes with the package.
+        overrides: `key.sub=value` texts; the value is read as YAML. The last one wins.
+
+    Raises:
+        ConfigError: unreadable file, unknown key, value of the wrong type or out of range.
+    """
+    path = find_config(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give a UTF-8 YAML file") from error
+    return parse_config(text, overrides, source=str(path))
+
+
+def parse_config(text: str, overrides: Sequence[str] = (), source: str = "config") -> ExperimentConfig:
+    """Check YAML text; `source` is what errors call it. See `load_config`."""
+    try:
+        values = yaml.safe_load(text)
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{source}:{mark.line + 1}" if mark is not None else source
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise ConfigError(f"{where}: {problem}; fix the YAML there") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source}: holds no settings; write keys such as `name:` and `algorithm:`")
+    overridden: dict[tuple[str, ...], str] = {}
+    for override in overrides:
+        keys, value = _parse_override(override)
+        _set(values, keys, value, override)
+        overridden[keys] = override
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_describe(error, source, tree, overridden)) from error
+
+
+def dump_config(config: ExperimentConfig) -> str:
+    """The whole resolved config as YAML text; `parse_config` of it gives an equal config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
+    key, equals, value = text.partition("=")
+    keys = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {text}: not of the form key.sub=value, for example --set train.seed=1")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is not valid YAML; quote it, for example 'key=\"a: b\"'") from error
+    # YAML 1.1 reads 1e-4 as a string; in a command line it is a number.
+    if isinstance(parsed, str):
+        try:
+            parsed = float(parsed)
+        except ValueError:
+            pass
+    return keys, parsed
+
+
+def _set(values: dict[str, Any], keys: tuple[str, ...], value: Any, override: str) -> None:
+    node = values
+    for key in keys[:-1]:
+        child = node.get(key)
+        if child is None:
+            child = node[key] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: {key} is a value, not a section")
+        node = child
+    node[keys[-1]] = value
+
+
+def _describe(
+    error: ValidationError, source: str, tree: yaml.Node | None, overridden: dict[tuple[str, ...], str]
+) -> str:
+    """One line for the first problem: place, key, cause, allowed values, nearest name."""
+    problems = error.errors(include_url=False)
+    # A union reports every branch: speak of the first key only, and of its unknown keys before its values.
+    problem = min(problems, key=lambda item: item["type"] != "extra_forbidden")
+    keys, annotation, model = _resolve(problem["loc"])
+    name = ".".join(keys)
+    if problem["type"] == "extra_forbidden":
+        known = list(model.model_fields)
+        cause = f"unknown key{_nearest(keys[-1], known)}; allowed here: {_joined(known)}"
+    elif problem["type"] == "missing" and len(problem["loc"]) == len(keys):
+        cause = "is missing; add it"
+    elif problem["type"] in {"value_error", "assertion_error"}:
+        cause = problem["msg"].removeprefix("Value error, ")
+    else:
+        same = [item for item in problems if _resolve(item["loc"])[0] == keys]
+        wanted = sorted({_plain(item) for item in same})
+        value = same[0]["input"]
+        choices = [choice for choice in _choices(annotation) if isinstance(choice, str)]
+        hint = _nearest(value, choices) if isinstance(value, str) else ""
+        cause = f"got {value!r}, wanted {' or '.join(wanted)}{hint}"
+    label = f"{name}: " if name else ""
+    for length in range(len(keys), 0, -1):
+        if keys[:length] in overridden:
+            return f"--set {overridden[keys[:length]]}: {label}{cause}"
+    line = _line(tree, keys)
+    return f"{source}{f':{line}' if line else ''}: {label}{cause}"
+
+
+def _resolve(location: tuple[int | str, ...]) -> tuple[tuple[str, ...], Any, type[BaseModel]]:
+    """Keys of a pydantic location without the names of union branches, the last key's type and its section."""
+    model: type[BaseModel] = ExperimentConfig
+    keys: list[str] = []
+    annotation: Any = None
+    for part in location:
+        keys.append(str(part))
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field is not None else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        model = annotation
+    return tuple(keys), annotation, model
+
+
+def _plain(problem: Any) -> str:
+    """What pydantic wanted, in words that fit after "wanted"."""
+    if problem["type"] == "model_type":
+        return "a section of keys"
+    if problem["type"] == "missing":
+        return "a list with more items"
+    return problem["msg"].removeprefix("Input should be ").partition(", unable to")[0]
+
+
+def _choices(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif get_origin(annotation) in {Union, types.UnionType}:
+        for branch in get_args(annotation):
+            yield from _choices(branch)
+
+
+def _line(tree: yaml.Node | None, keys: tuple[str, ...]) -> int | None:
+    """Line (from 1) of the deepest of `keys` that the file holds."""
+    line: int | None = None
+    node = tree
+    for key in keys:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        for key_node, value_node in node.value:
+            if key_node.value == key:
+                line, node = key_node.start_mark.line + 1, value_node
+                break
+        else:
+            break
+    return line
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "(none)"

@@ -1,0 +1,195 @@
+"""The typed schema of an experiment file: what may be set, in which range, with which default.
+
+`extra="forbid"` everywhere: an unknown key is an error, never ignored. Turning a YAML file into a checked
+`ExperimentConfig`, with errors that name the key and the line, is the work of `auralnav.configs.load`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Range = PositiveFloat | tuple[PositiveFloat, PositiveFloat]
+CountRange = NonNegativeInt | tuple[NonNegativeInt, NonNegativeInt]
+
+AURAL_PREFIX = "AuralNav"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+
+
+class AudioEnvConfig(_Strict):
+    """An environment and how its worlds are run. A task argument left out keeps the id's own default.
+
+    Lengths in metres, times in seconds, levels in decibels, angles (`_deg`) in degrees.
+    """
+
+    id: str = "AuralNav-v0"
+    num_envs: PositiveInt = 16
+    threads: PositiveInt = 1  # workers of the vector environment
+    history: PositiveInt = 1  # frames stacked; 1 = none
+    previous_action: bool = False  # append the previous action to each frame
+    kwargs: dict[str, Any] = Field(default_factory=dict)  # arguments of an id that is not AuralNav's
+
+    num_sources: Annotated[int, Field(ge=1, le=4)] | None = None
+    room: Literal["shoebox", "polygon"] | None = None
+    room_size: tuple[Range, Range, Range] | None = None
+    rt60: NonNegativeFloat | tuple[PositiveFloat, PositiveFloat] | None = None  # 0 = anechoic
+    head: str | None = None  # sphere | none | path to a .sofa file
+    renderer: Literal["hybrid", "ism"] | None = None
+    max_order: NonNegativeInt | None = None
+    moving: bool | None = None
+    source_speed: Annotated[float, Field(gt=0, le=1)] | tuple[PositiveFloat, PositiveFloat] | None = None
+    distractors: NonNegativeInt | None = None
+    noise_snr_db: float | None = None
+    fs: Annotated[int, Field(ge=2000, le=96000)] | None = None
+    step_duration: PositiveFloat | None = None
+    horizon: PositiveInt | None = None
+    found_radius: PositiveFloat | None = None
+    step_size: PositiveFloat | None = None
+    turn_deg: Annotated[float, Field(gt=0, le=180)] | None = None
+    obs_mode: Literal["waveform", "spectrogram", "cues", "all"] | None = None
+    expose_pose: bool | None = None
+    sounds: str | None = None  # procedural | path of a folder of sound files
+    split: Literal["train", "test"] | None = None
+    continuous: bool | None = None
+    reward: Literal["shaped", "otoworld"] | None = None
+    found_reward: float | None = None
+    step_penalty: NonNegativeFloat | None = None
+    shaping_scale: NonNegativeFloat | None = None
+    completion_reward: float | None = None
+    layout: Literal["l", "corridor", "two_rooms", "random"] | None = None
+    num_obstacles: CountRange | None = None
+
+    @property
+    def is_aural(self) -> bool:
+        """Whether the id is one of this package's audio environments."""
+        return self.id.startswith(AURAL_PREFIX)
+
+    def task_kwargs(self) -> dict[str, Any]:
+        """The constructor arguments that this config sets (defaults of the id left out)."""
+        if not self.is_aural:
+            return dict(self.kwargs)
+        values = self.model_dump(exclude=set(RUN_KEYS), exclude_none=True)
+        return {**values, **self.kwargs}
+
+    @model_validator(mode="after")
+    def _task_keys_fit_the_id(self) -> AudioEnvConfig:
+        if not self.is_aural:
+            given = sorted(self.model_dump(exclude=set(RUN_KEYS), exclude_none=True))
+            if given:
+                raise ValueError(
+                    f"{', '.join(given)}: only AuralNav ids take this; give arguments of {self.id} under env.kwargs"
+                )
+        return self
+
+
+RUN_KEYS = ("id", "num_envs", "threads", "history", "previous_action", "kwargs")
+"""Keys of `AudioEnvConfig` that say how the worlds are run and are no arguments of the environment."""
+
+
+class PolicyConfig(_Strict):
+    """The network: hidden layers after the features, shared by both algorithms."""
+
+    net_arch: list[PositiveInt] = Field(default_factory=lambda: [256, 256])
+    activation: Literal["relu", "tanh", "elu", "silu"] = "relu"
+    memory: Literal["none"] = "none"
+    cnn_features: PositiveInt = 128  # size of a spectrogram's features
+
+
+class TrainConfig(_Strict):
+    """How long, from which seed, and what is saved when. All counts are environment steps."""
+
+    total_steps: PositiveInt = 200_000
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    eval_every: NonNegativeInt = 25_000  # 0 = never
+    eval_episodes: PositiveInt = 50
+    eval_seed: Annotated[int, Field(ge=0, lt=2**31)] = 1_000_000
+    log_every: PositiveInt = 2_000
+    checkpoint_every: NonNegativeInt = 50_000  # 0 = only at the end
+    torch_threads: PositiveInt = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    deterministic: bool = True
+
+
+class _Learner(_Strict):
+    learning_rate: PositiveFloat = 3e-4
+    learning_rate_final: PositiveFloat | None = None  # linear schedule down to this
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.99
+    max_grad_norm: PositiveFloat = 10.0
+
+
+class DQNConfig(_Learner):
+    """SB3's DQN (names as there), with exploration drawn for each world and double Q-learning by choice."""
+
+    buffer_size: PositiveInt = 100_000
+    learning_starts: NonNegativeInt = 5_000
+    n_steps: PositiveInt = 1
+    train_freq: PositiveInt = 1  # vector steps between updates
+    gradient_steps: Annotated[int, Field(ge=-1)] = 1
+    target_update_interval: PositiveInt = 5_000
+    tau: Annotated[float, Field(gt=0, le=1)] = 1.0
+    exploration_initial: Fraction = 1.0
+    exploration_final: Fraction = 0.05
+    exploration_fraction: Annotated[float, Field(gt=0, le=1)] = 0.3
+    double: bool = True
+
+
+class PPOConfig(_Learner):
+    """SB3's PPO, names as there."""
+
+    n_steps: PositiveInt = 128  # per world and rollout
+    n_epochs: PositiveInt = 4
+    gae_lambda: Fraction = 0.95
+    clip_range: PositiveFloat = 0.2
+    clip_range_final: PositiveFloat | None = None
+    clip_range_vf: PositiveFloat | None = None
+    normalize_advantage: bool = True
+    ent_coef: NonNegativeFloat = 0.01
+    vf_coef: NonNegativeFloat = 0.5
+    max_grad_norm: PositiveFloat = 0.5
+    target_kl: PositiveFloat | None = None
+
+
+class TrackingConfig(_Strict):
+    """Weights & Biases, used with `--track`."""
+
+    project: str = "auralnav"
+    entity: str | None = None
+    tags: list[str] = Field(default_factory=list)
+
+
+class ExperimentConfig(_Strict):
+    """One experiment file: an environment, an algorithm and its settings."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    algorithm: Literal["dqn", "ppo"] = "dqn"
+    env: AudioEnvConfig = Field(default_factory=AudioEnvConfig)
+    policy: PolicyConfig = Field(default_factory=PolicyConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    dqn: DQNConfig = Field(default_factory=DQNConfig)
+    ppo: PPOConfig = Field(default_factory=PPOConfig)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExperimentConfig:
+        if self.algorithm == "dqn" and self.env.continuous:
+            raise ValueError("env.continuous: DQN needs discrete actions; use algorithm: ppo")
+        if self.algorithm == "dqn" and self.dqn.buffer_size < self.env.num_envs:
+            raise ValueError("dqn.buffer_size: must be at least env.num_envs")
+        rollout = self.ppo.n_steps * self.env.num_envs
+        if self.algorithm == "ppo" and rollout % self.ppo.batch_size:
+            raise ValueError(
+                f"ppo.batch_size: {self.ppo.batch_size} does not divide n_steps x num_envs = {rollout}; "
+                f"choose a divisor"
+            )
+        return self
