@@ -1,6 +1,6 @@
 """The top view of a scene as a picture: room, obstacles, sources, trail and the agent with its two ears.
 
-Everything is drawn at twice the size and reduced, which smooths every edge; the room is drawn once an episode.
+All is drawn at twice the size and reduced, which smooths every edge; the room is drawn once an episode.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _draw_room(plan: Any, width: int, height: int, panel: int) -> tuple[Image.Im
 
 
 def _room(plan: Any, width: int, height: int, panel: int) -> tuple[Image.Image, Image.Image]:
-    """The static picture and the mask of what is not floor: drawn once for a plan and a size, the last kept."""
+    """The static picture and the mask of what is not floor: drawn once for a plan and size, then kept."""
     global _background
     outlines = tuple(outline.tobytes() for outline in plan_obstacles(plan))
     key = (np.asarray(plan.boundary, dtype=np.float64).tobytes(), outlines, width, height, panel)
@@ -275,8 +275,8 @@ def draw_scene(scene: dict[str, Any], size: tuple[int, int] = (960, 640)) -> np.
 
     Args:
         scene: plan (boundary [V, 2], obstacles), agent (x, y, θ) in metres and radians, sources [K, 2],
-            found [K], classes, trail [T, 2], audio [2, N], step, horizon, found_radius, distractors [D, 2], fs,
-            bumped.
+            found [K], classes, trail [T, 2], audio [2, N], step, horizon, found_radius, distractors [D, 2],
+            fs, bumped.
         size: width and height of the picture in pixels. The map is a square on the left; what is wider is the
             panel, which is left out when there is no room for it.
 

@@ -61,7 +61,7 @@ class Window:
         # Tk reads PPM by itself, so no bridge library is needed. The reference keeps the image alive.
         self._picture = tkinter.PhotoImage(master=self._root, data=header + picture.tobytes(), format="PPM")
         self._label.configure(image=self._picture)
-        self._root.update()
+        self._label.update()  # Handles a click on the close button, after which the window is gone.
 
     def close(self) -> None:
         """Close the window; closing twice is fine."""
