@@ -1,1 +1,1 @@
-"""Room acoustics: image sources, late tails, heads, sounds, streaming. Arrays in, arrays out; no Gymnasium."""
+"""Rooms, heads and sounds: physics in NumPy and Numba, arrays in and arrays out, no Gymnasium."""
