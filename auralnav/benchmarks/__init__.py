@@ -1,0 +1,1 @@
+"""Measurements: how fast and how well, each written down with where it came from."""

@@ -1,0 +1,104 @@
+"""Benchmark records: one JSON file a run, checked when it is written and when it is read."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from auralnav.errors import ConfigError
+from auralnav.files import write_text
+from auralnav.provenance import hardware, package_versions, source_commit
+
+SCHEMA_VERSION = 1
+
+
+class Measurement(BaseModel):
+    """One figure: the median over the rounds, and the rounds themselves."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    name: str
+    unit: str
+    description: str
+    value: float = Field(description="median of `rounds`")
+    rounds: list[float] = Field(min_length=1)
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class Ratio(BaseModel):
+    """How many times better `name` was than `reference`: the median of the rounds' ratios."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    name: str
+    reference: str
+    value: float
+    rounds: list[float] = Field(min_length=1)
+
+
+class SpeedRecord(BaseModel):
+    """The outcome of one `auralnav bench speed`."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    kind: Literal["speed"] = "speed"
+    family: str
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    commit: str | None = None
+    modified: bool | None = Field(default=None, description="whether the checkout differed from `commit`")
+    versions: dict[str, str] = Field(default_factory=dict)
+    hardware: dict[str, str | int | float] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    measurements: list[Measurement]
+    ratios: list[Ratio]
+
+    @classmethod
+    def of_this_machine(cls, **fields: Any) -> SpeedRecord:
+        """A record of `fields` with this machine, these packages and this commit filled in."""
+        return cls.model_validate(
+            {**source_commit(), "versions": package_versions(), "hardware": hardware(), **fields}
+        )
+
+    def measurement(self, name: str) -> Measurement:
+        """The measurement called `name`.
+
+        Raises:
+            KeyError: when there is none.
+        """
+        for one in self.measurements:
+            if one.name == name:
+                return one
+        raise KeyError(name)
+
+
+def write_record(path: str | os.PathLike[str], record: SpeedRecord) -> None:
+    """Write `record` to `path` as indented JSON, atomically."""
+    write_text(path, record.model_dump_json(indent=2) + "\n")
+
+
+def read_record(path: str | os.PathLike[str]) -> SpeedRecord:
+    """Read a record back.
+
+    Raises:
+        ConfigError: when the file is no JSON, or not a record of this schema version.
+        OSError: when the file cannot be read.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        return SpeedRecord.model_validate(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"{path} is not JSON ({error.msg}, line {error.lineno}): run the benchmark again"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the record"
+        raise ConfigError(
+            f"{path}: {where}: {first['msg']}; run the benchmark again to replace it"
+        ) from error
