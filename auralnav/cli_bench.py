@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from auralnav.benchmarks.records import SpeedRecord
+if TYPE_CHECKING:
+    from auralnav.benchmarks.records import SpeedRecord
 
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 
