@@ -1,0 +1,138 @@
+"""What a head does to sound: two open ears, a rigid sphere, or a measured HRTF, as tap tables by direction.
+
+A head model turns an image source's direction into two things an ear: a delay, drawn sub-sample, and a short
+filter, taken from a table that already holds the windowed sinc (so that delay and filter cost one pass).
+
+The sphere follows Woodworth's delays (1938; Blauert, "Spatial Hearing") and the one-pole one-zero head shadow
+of Brown & Duda, "A structural model for binaural sound synthesis", IEEE Trans. SAP 6 (1998).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from auralnav.envs.acoustics.fractional import (
+    HALF_TAPS,
+    PHASES,
+    SPEED_OF_SOUND,
+    TAPS,
+    padded_length,
+    sinc_table,
+    windowed_sinc,
+)
+
+EAR_DISTANCE = 0.18
+"""m between the ears."""
+
+HEAD_RADIUS = 0.09
+"""m, of the sphere."""
+
+ALPHA_MIN = 0.1
+THETA_MIN = math.radians(150.0)
+SHADOW_BINS = 24
+"""Angles from the ear's axis at which the sphere's filter is tabulated (bin centres)."""
+
+MODE_OPEN = 0
+MODE_SPHERE = 1
+MODE_MEASURED = 2
+
+
+@dataclass(frozen=True)
+class HeadModel:
+    """A head as the image kernel wants it.
+
+    Attributes:
+        mode: MODE_OPEN (two free microphones), MODE_SPHERE or MODE_MEASURED.
+        table: float32 [bins, PHASES + 1, taps] windowed sincs through each direction's filter.
+        direction_bins: int32 [azimuths, elevations, 2 ears] row of `table` for each direction of a measured
+            head ([1, 1, 2] otherwise).
+        fs: sampling rate the table is for, Hz.
+        power_gain: float64 [65] diffuse-field power gain from 0 to fs/2, for the late tail.
+    """
+
+    mode: int
+    table: np.ndarray
+    direction_bins: np.ndarray
+    fs: int
+    power_gain: np.ndarray
+
+    @property
+    def reach(self) -> int:
+        """Samples by which the response of an image outlasts its arrival (filter and half the sinc)."""
+        return self.table.shape[2] - HALF_TAPS
+
+
+def max_itd(head: str) -> float:
+    """Largest interaural delay, s: Woodworth's (a/c)(1 + π/2) with a head, d/c without."""
+    if head == "none":
+        return EAR_DISTANCE / SPEED_OF_SOUND
+    return HEAD_RADIUS / SPEED_OF_SOUND * (1 + math.pi / 2)
+
+
+def woodworth_delay(angle: np.ndarray | float, radius: float = HEAD_RADIUS, c: float = SPEED_OF_SOUND):
+    """Delay of an ear against the head's centre, s, for a source `angle` radians off the ear's axis."""
+    angle = np.asarray(angle, dtype=np.float64)
+    return radius / c * np.where(angle < math.pi / 2, -np.cos(angle), angle - math.pi / 2)
+
+
+def shadow_filter(angle: float, fs: int, radius: float = HEAD_RADIUS, c: float = SPEED_OF_SOUND):
+    """Brown–Duda head shadow by the bilinear transform.
+
+    H(s) = (1 + α s / 2ω₀) / (1 + s / 2ω₀), ω₀ = c/a, α(ψ) = (1 + α_min/2) + (1 − α_min/2) cos(π ψ/θ_min).
+
+    Args:
+        angle: radians from the ear's axis, 0 to π.
+        fs: Hz.
+
+    Returns:
+        (b0, b1, pole): y[n] = b0 x[n] + b1 x[n−1] + pole · y[n−1].
+    """
+    alpha = (1 + ALPHA_MIN / 2) + (1 - ALPHA_MIN / 2) * math.cos(angle / THETA_MIN * math.pi)
+    corner = 2 * c / radius
+    rate = 2.0 * fs
+    scale = corner + rate
+    return (corner + alpha * rate) / scale, (corner - alpha * rate) / scale, (rate - corner) / scale
+
+
+def shadow_response(angle: float, fs: int, n: int) -> np.ndarray:
+    """First `n` samples of the head shadow's impulse response, float64 [n]."""
+    b0, b1, pole = shadow_filter(angle, fs)
+    response = np.empty(n)
+    response[0] = b0
+    if n > 1:
+        response[1:] = (b1 + pole * b0) * pole ** np.arange(n - 1)
+    return response
+
+
+@lru_cache(maxsize=8)
+def open_ears(fs: int) -> HeadModel:
+    """Two free microphones EAR_DISTANCE apart: no shadow, delays from the true distances."""
+    table = sinc_table()[None]
+    return HeadModel(MODE_OPEN, table, np.zeros((1, 1, 2), dtype=np.int32), fs, np.ones(65))
+
+
+@lru_cache(maxsize=8)
+def spherical_head(fs: int) -> HeadModel:
+    """A rigid sphere of HEAD_RADIUS with ears at its left and right."""
+    _, _, pole = shadow_filter(0.0, fs)
+    length = max(2, math.ceil(math.log(1e-3) / math.log(abs(pole))))  # to −60 dB
+    taps = padded_length(TAPS + length - 1)
+    sincs = windowed_sinc(np.arange(PHASES + 1) / PHASES)
+    table = np.zeros((SHADOW_BINS, PHASES + 1, taps), dtype=np.float32)
+    frequencies = np.linspace(0, math.pi, 65)
+    power = np.zeros(65)
+    weights = 0.0
+    for index in range(SHADOW_BINS):
+        angle = (index + 0.5) * math.pi / SHADOW_BINS
+        response = shadow_response(angle, fs, taps - TAPS + 1)
+        table[index] = np.apply_along_axis(np.convolve, 1, sincs, response)
+        b0, b1, pole = shadow_filter(angle, fs)
+        z = np.exp(-1j * frequencies)
+        power += math.sin(angle) * np.abs((b0 + b1 * z) / (1 - pole * z)) ** 2
+        weights += math.sin(angle)
+    table.setflags(write=False)
+    return HeadModel(MODE_SPHERE, table, np.zeros((1, 1, 2), dtype=np.int32), fs, power / weights)
