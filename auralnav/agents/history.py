@@ -42,7 +42,11 @@ class HistoryStack:
         history: int = 1,
         previous_action: bool = False,
     ) -> None:
-        parts = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {_SELF: observation_space}
+        parts = (
+            observation_space.spaces
+            if isinstance(observation_space, spaces.Dict)
+            else {_SELF: observation_space}
+        )
         self.num_envs, self.history = num_envs, history
         self._action_space = action_space
         self._action_size = _action_size(action_space) if previous_action else 0
@@ -54,7 +58,9 @@ class HistoryStack:
         size = 0
         for key, space in parts.items():
             if not isinstance(space, spaces.Box):
-                raise ConfigError(f"observation {key or 'space'}: {space} cannot be stacked; only Box parts can")
+                raise ConfigError(
+                    f"observation {key or 'space'}: {space} cannot be stacked; only Box parts can"
+                )
             if len(space.shape) <= 1:
                 width = int(np.prod(space.shape))
                 self._flat[key] = slice(size, size + width)
@@ -65,7 +71,9 @@ class HistoryStack:
                 self._stacked[key] = space.shape[0]
                 repeats = (history,) + (1,) * (len(space.shape) - 1)
                 maps[key or "map"] = spaces.Box(
-                    np.tile(np.minimum(space.low, 0), repeats), np.tile(np.maximum(space.high, 0), repeats), dtype=space.dtype
+                    np.tile(np.minimum(space.low, 0), repeats),
+                    np.tile(np.maximum(space.high, 0), repeats),
+                    dtype=space.dtype,
                 )  # type: ignore[arg-type]
         size += self._action_size
         lows.append(np.minimum(0.0, _action_low(action_space, self._action_size)))
@@ -75,7 +83,9 @@ class HistoryStack:
         low = np.tile(np.concatenate(lows), history).astype(np.float32)
         high = np.tile(np.concatenate(highs), history).astype(np.float32)
         vector = spaces.Box(low, high, dtype=np.float32)
-        self.space: spaces.Space = vector if not maps else spaces.Dict(({VECTOR: vector} if size else {}) | maps)
+        self.space: spaces.Space = (
+            vector if not maps else spaces.Dict(({VECTOR: vector} if size else {}) | maps)
+        )
         self._frames = np.zeros((num_envs, history, size), np.float32)
         self._maps = {
             key: np.zeros((num_envs, *maps[key or "map"].shape), maps[key or "map"].dtype)  # type: ignore[misc]
@@ -83,7 +93,7 @@ class HistoryStack:
         }
 
     def reset(self, obs: VecEnvObs, mask: np.ndarray | None = None) -> None:
-        """Start new stacks from a batched first observation, in the worlds of `mask` (bool [N]; None = all)."""
+        """Start new stacks from a batched first observation in the worlds of `mask` (bool [N], or all)."""
         rows: Any = slice(None) if mask is None else mask
         self._frames[rows] = 0.0
         self._write(self._frames[:, -1], obs, rows, None)
@@ -130,7 +140,10 @@ class HistoryStack:
 
     def state(self) -> dict[str, Any]:
         """A copy of the stacks."""
-        return {"frames": self._frames.copy(), "maps": {key or "map": value.copy() for key, value in self._maps.items()}}
+        return {
+            "frames": self._frames.copy(),
+            "maps": {key or "map": value.copy() for key, value in self._maps.items()},
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a `state()`."""
@@ -155,19 +168,24 @@ class HistoryWrapper(VecEnvWrapper):
     """SB3 `VecEnv` wrapper that stacks as `HistoryStack` does, right at the borders of episodes."""
 
     def __init__(self, venv: VecEnv, history: int = 1, previous_action: bool = False) -> None:
-        self.stack = HistoryStack(venv.observation_space, venv.action_space, venv.num_envs, history, previous_action)
+        self.stack = HistoryStack(
+            venv.observation_space, venv.action_space, venv.num_envs, history, previous_action
+        )
         super().__init__(venv, observation_space=self.stack.space)
         self._actions: np.ndarray = np.zeros(0)
 
     def reset(self) -> VecEnvObs:
+        """First stacked observation of all worlds."""
         self.stack.reset(self.venv.reset())
         return self.stack.value()
 
     def step_async(self, actions: np.ndarray) -> None:
+        """Begin a step (SB3's interface)."""
         self._actions = actions
         self.venv.step_async(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
+        """Stacked observations, rewards, dones and infos of the step."""
         obs, rewards, dones, infos = self.venv.step_wait()
         self.stack.push(obs, self._actions)
         if dones.any():

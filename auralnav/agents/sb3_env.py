@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
@@ -40,7 +40,7 @@ class VectorAdapter(VecEnv):
             raise ConfigError("the vector environment resets by itself; make it with autoreset_mode=DISABLED")
         self.venv = venv
         self.seed_queue: Iterator[int] | None = None
-        """Seeds of the episodes to come, in order (fixed evaluation episodes); None = the worlds' own streams."""
+        """Seeds of the episodes to come, for fixed evaluation episodes; None = the worlds' own streams."""
         super().__init__(venv.num_envs, venv.single_observation_space, venv.single_action_space)
         self._actions: np.ndarray | None = None
         self._returns = np.zeros(self.num_envs)
@@ -63,9 +63,11 @@ class VectorAdapter(VecEnv):
         return obs
 
     def step_async(self, actions: np.ndarray) -> None:
+        """Begin a step (SB3's interface)."""
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
+        """Observations, rewards, dones and infos; finished worlds have begun their next episode."""
         obs, rewards, terminated, truncated, info = self.venv.step(self._actions)
         done = np.logical_or(terminated, truncated)
         self._returns += rewards
@@ -79,7 +81,9 @@ class VectorAdapter(VecEnv):
         if done.any():
             seconds = time.perf_counter() - self._start
             for world in np.flatnonzero(done).tolist():
-                infos[world] = self._final_info(world, obs, bool(truncated[world] and not terminated[world]), info)
+                infos[world] = self._final_info(
+                    world, obs, bool(truncated[world] and not terminated[world]), info
+                )
                 infos[world]["episode"]["t"] = seconds
             obs = self._reset_worlds(done)
         return obs, rewards.astype(np.float32), done, infos
@@ -140,24 +144,32 @@ class VectorAdapter(VecEnv):
         return None
 
     def close(self) -> None:
+        """Close the worlds."""
         self.venv.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of the vector environment, once a world."""
         count = len(list(self._get_indices(indices)))
         if attr_name == "render_mode":
             return [self.venv.render_mode] * count
         return [getattr(self.venv.unwrapped, attr_name)] * count
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Not possible: the worlds share their settings."""
         raise NotImplementedError("the worlds of a native vector environment share their settings")
 
-    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+    def env_method(
+        self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
+    ) -> list[Any]:
+        """Not possible: the worlds have no methods of their own."""
         raise NotImplementedError("the worlds of a native vector environment have no methods of their own")
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
+        """False for each world: wrappers of single worlds do not exist here."""
         return [False] * len(list(self._get_indices(indices)))
 
     def get_images(self) -> Sequence[np.ndarray | None]:
+        """A picture of each world."""
         images = self.venv.render()
         return list(images) if images is not None else [None] * self.num_envs  # type: ignore[list-item]
 
@@ -189,7 +201,9 @@ def _has_time_limit(env: gym.Env) -> bool:
     return False
 
 
-def make_vector_adapter(config: AudioEnvConfig, num_envs: int | None = None, **overrides: Any) -> VectorAdapter:
+def make_vector_adapter(
+    config: AudioEnvConfig, num_envs: int | None = None, **overrides: Any
+) -> VectorAdapter:
     """The worlds of a config: the native vector form where the id has one, else Gymnasium's sync form.
 
     Args:
@@ -205,27 +219,26 @@ def make_vector_adapter(config: AudioEnvConfig, num_envs: int | None = None, **o
     auralnav.register_envs()
     worlds = config.num_envs if num_envs is None else num_envs
     kwargs = {**config.task_kwargs(), **overrides}
+    module, _, name = config.id.rpartition(":")
     try:
-        spec = gym.spec(config.id)
-    except gym.error.Error as error:
-        raise ConfigError(f"env.id: {config.id}: no such environment; `auralnav envs` lists the ids") from error
+        if module:  # "package:Id-v0": the package registers the id when it is imported
+            import_module(module)
+        spec = gym.spec(name)
+    except (gym.error.Error, ImportError) as error:
+        raise ConfigError(
+            f"env.id: {config.id}: no such environment; `auralnav envs` lists the ids"
+        ) from error
     try:
         if config.is_aural and spec.vector_entry_point is not None:
             venv = gym.make_vec(
-                config.id, num_envs=worlds, vectorization_mode="vector_entry_point",
+                name, num_envs=worlds, vectorization_mode="vector_entry_point",
                 autoreset_mode=AutoresetMode.DISABLED, threads=min(config.threads, worlds), **kwargs,
             )  # fmt: skip
         else:
             venv = gym.make_vec(
-                config.id, num_envs=worlds, vectorization_mode="sync",
+                name, num_envs=worlds, vectorization_mode="sync",
                 vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED}, **kwargs,
             )  # fmt: skip
     except TypeError as error:
         raise ConfigError(f"env: {config.id} refuses its arguments: {error}; check env.kwargs") from error
     return VectorAdapter(venv)
-
-
-def check_discrete(space: spaces.Space, algorithm: str) -> None:
-    """Raise ConfigError where DQN meets an action space that is not discrete."""
-    if algorithm == "dqn" and not isinstance(space, spaces.Discrete):
-        raise ConfigError(f"algorithm: dqn needs discrete actions, the environment has {space}; use algorithm: ppo")

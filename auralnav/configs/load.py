@@ -32,11 +32,15 @@ def find_config(name: str | Path) -> Path:
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         if path.is_file():
             return path
-        raise ConfigError(f"{path}: no such file; give a path of a .yaml file or one of: {_joined(config_names())}")
+        raise ConfigError(
+            f"{path}: no such file; give a path of a .yaml file or one of: {_joined(config_names())}"
+        )
     packaged = FOLDER / f"{name}.yaml"
     if packaged.is_file():
         return packaged
-    raise ConfigError(f"{name}: no such experiment{_nearest(str(name), config_names())}; known: {_joined(config_names())}")
+    raise ConfigError(
+        f"{name}: no such experiment{_nearest(str(name), config_names())}; known: {_joined(config_names())}"
+    )
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -93,7 +97,9 @@ def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text}: the value is not valid YAML; quote it, for example 'key=\"a: b\"'") from error
+        raise ConfigError(
+            f"--set {text}: the value is not valid YAML; quote it, for example 'key=\"a: b\"'"
+        ) from error
     # YAML 1.1 reads 1e-4 as a string; in a command line it is a number.
     if isinstance(parsed, str):
         try:
@@ -147,7 +153,7 @@ def _describe(
 
 
 def _resolve(location: tuple[int | str, ...]) -> tuple[tuple[str, ...], Any, type[BaseModel]]:
-    """Keys of a pydantic location without the names of union branches, the last key's type and its section."""
+    """Keys of a pydantic location without names of union branches, the last key's type and its section."""
     model: type[BaseModel] = ExperimentConfig
     keys: list[str] = []
     annotation: Any = None

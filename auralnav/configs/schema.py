@@ -31,7 +31,7 @@ class AudioEnvConfig(_Strict):
     Lengths in metres, times in seconds, levels in decibels, angles (`_deg`) in degrees.
     """
 
-    id: str = "AuralNav-v0"
+    id: str = "AuralNav-v0"  # another package's as "package:Id-v0"
     num_envs: PositiveInt = 16
     threads: PositiveInt = 1  # workers of the vector environment
     history: PositiveInt = 1  # frames stacked; 1 = none
@@ -86,7 +86,8 @@ class AudioEnvConfig(_Strict):
             given = sorted(self.model_dump(exclude=set(RUN_KEYS), exclude_none=True))
             if given:
                 raise ValueError(
-                    f"{', '.join(given)}: only AuralNav ids take this; give arguments of {self.id} under env.kwargs"
+                    f"{', '.join(given)}: only AuralNav ids take this; "
+                    f"give arguments of {self.id} under env.kwargs"
                 )
         return self
 

@@ -1,0 +1,5 @@
+"""`python -m auralnav`: the same as the `auralnav` command."""
+
+from auralnav.cli import main
+
+main()

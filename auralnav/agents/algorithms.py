@@ -1,0 +1,190 @@
+"""SB3's DQN and PPO built from a checked config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, MultiInputActorCriticPolicy
+from stable_baselines3.common.utils import LinearSchedule, obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.dqn.policies import DQNPolicy, MultiInputPolicy
+from torch import nn
+from torch.nn import functional as F
+
+from auralnav.configs.schema import ExperimentConfig
+from auralnav.errors import ConfigError
+from auralnav.policies.extractors import AuralExtractor
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "silu": nn.SiLU}
+
+
+class AuralDQN(DQN):
+    """SB3's DQN with two differences.
+
+    Exploration is drawn for each world: SB3 draws once for the whole batch, so that all worlds explore in the
+    same steps. `double=True` lets the online network choose the next action that the target network values
+    (van Hasselt, Guez and Silver, 2016).
+    """
+
+    def __init__(self, *args: Any, double: bool = False, **kwargs: Any) -> None:
+        self.double = double
+        super().__init__(*args, **kwargs)
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Actions, ε-greedy for each world unless `deterministic`."""
+        if deterministic or not self.policy.is_vectorized_observation(observation):
+            return super().predict(observation, state, episode_start, deterministic)
+        with torch.no_grad():
+            tensor: Any = obs_as_tensor(observation, self.device)
+            actions = self.q_net(tensor).argmax(dim=1).cpu().numpy()
+        # All random numbers are drawn at every step: the stream does not depend on the outcomes.
+        explore = np.random.random(len(actions)) < self.exploration_rate
+        random = np.random.randint(0, int(self.q_net.action_space.n), len(actions))
+        return np.where(explore, random, actions), state
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """SB3's update, or with `double` the same with the double Q target."""
+        if not self.double:
+            super().train(gradient_steps, batch_size)
+            return
+        assert self.replay_buffer is not None
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        losses = []
+        for _ in range(gradient_steps):
+            batch: Any = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            discounts = batch.discounts if batch.discounts is not None else self.gamma
+            with torch.no_grad():
+                best = self.q_net(batch.next_observations).argmax(dim=1, keepdim=True)  # [B, 1]
+                after = self.q_net_target(batch.next_observations).gather(1, best)  # [B, 1]
+                target = batch.rewards + (1 - batch.dones) * discounts * after
+            values = self.q_net(batch.observations).gather(1, batch.actions.long())
+            loss = F.smooth_l1_loss(values, target)
+            losses.append(loss.item())
+            self.policy.optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.q_net.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+        self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/loss", np.mean(losses))
+
+
+def choose_device(config: ExperimentConfig, space: spaces.Space) -> str:
+    """`auto` takes a GPU only for networks with convolutions; small ones are faster on the CPU.
+
+    Raises:
+        ConfigError: `cuda` is asked for and there is none.
+    """
+    wanted = config.train.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("train.device: cuda: this torch sees no GPU; use --set train.device=cpu")
+    if wanted == "auto":
+        return "cuda" if isinstance(space, spaces.Dict) and torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def policy_parts(config: ExperimentConfig, space: spaces.Space) -> tuple[type[BasePolicy], dict[str, Any]]:
+    """SB3's policy class and its keyword arguments for a (stacked) observation space."""
+    kwargs: dict[str, Any] = {
+        "net_arch": list(config.policy.net_arch),
+        "activation_fn": _ACTIVATIONS[config.policy.activation],
+    }
+    is_dict = isinstance(space, spaces.Dict)
+    if is_dict:
+        kwargs["features_extractor_class"] = AuralExtractor
+        kwargs["features_extractor_kwargs"] = {"map_features": config.policy.cnn_features}
+    if config.algorithm == "dqn":
+        return (MultiInputPolicy if is_dict else DQNPolicy), kwargs
+    return (MultiInputActorCriticPolicy if is_dict else ActorCriticPolicy), kwargs
+
+
+def build_policy(config: ExperimentConfig, space: spaces.Space, action_space: spaces.Space) -> BasePolicy:
+    """The network of a config with fresh weights, on the CPU."""
+    policy_class, kwargs = policy_parts(config, space)
+    policy = policy_class(space, action_space, lambda _: 1e-4, **kwargs)  # type: ignore[call-arg]
+    policy.set_training_mode(False)
+    return policy
+
+
+def build_model(config: ExperimentConfig, env: VecEnv) -> BaseAlgorithm:
+    """SB3's algorithm of a config on `env`; seeds Python, NumPy, torch and the worlds.
+
+    Raises:
+        ConfigError: the algorithm cannot act in this environment.
+    """
+    if config.algorithm == "dqn" and not isinstance(env.action_space, spaces.Discrete):
+        raise ConfigError(
+            f"algorithm: dqn needs discrete actions, the environment has {env.action_space}; "
+            f"use algorithm: ppo"
+        )
+    if (
+        config.algorithm == "dqn"
+        and config.dqn.n_steps > 1
+        and isinstance(env.observation_space, spaces.Dict)
+    ):
+        raise ConfigError(
+            "dqn.n_steps: must be 1 with spectrograms or waveforms (SB3's n-step buffer is for vectors)"
+        )
+    policy_class, policy_kwargs = policy_parts(config, env.observation_space)
+    common: dict[str, Any] = {
+        "policy_kwargs": policy_kwargs,
+        "seed": config.train.seed,
+        "device": choose_device(config, env.observation_space),
+    }
+    if config.algorithm == "dqn":
+        dqn = config.dqn
+        return AuralDQN(
+            policy_class,  # type: ignore[arg-type]
+            env,
+            learning_rate=_schedule(dqn.learning_rate, dqn.learning_rate_final),
+            buffer_size=dqn.buffer_size,
+            learning_starts=dqn.learning_starts,
+            batch_size=dqn.batch_size,
+            tau=dqn.tau,
+            gamma=dqn.gamma,
+            train_freq=dqn.train_freq,
+            gradient_steps=dqn.gradient_steps,
+            n_steps=dqn.n_steps,
+            target_update_interval=max(dqn.target_update_interval, env.num_envs),
+            exploration_fraction=dqn.exploration_fraction,
+            exploration_initial_eps=dqn.exploration_initial,
+            exploration_final_eps=dqn.exploration_final,
+            max_grad_norm=dqn.max_grad_norm,
+            double=dqn.double,
+            **common,
+        )
+    ppo = config.ppo
+    return PPO(
+        policy_class,  # type: ignore[arg-type]
+        env,
+        learning_rate=_schedule(ppo.learning_rate, ppo.learning_rate_final),
+        n_steps=ppo.n_steps,
+        batch_size=ppo.batch_size,
+        n_epochs=ppo.n_epochs,
+        gamma=ppo.gamma,
+        gae_lambda=ppo.gae_lambda,
+        clip_range=_schedule(ppo.clip_range, ppo.clip_range_final),
+        clip_range_vf=ppo.clip_range_vf,
+        normalize_advantage=ppo.normalize_advantage,
+        ent_coef=ppo.ent_coef,
+        vf_coef=ppo.vf_coef,
+        max_grad_norm=ppo.max_grad_norm,
+        target_kl=ppo.target_kl,
+        **common,
+    )
+
+
+def _schedule(start: float, end: float | None) -> float | LinearSchedule:
+    return start if end is None else LinearSchedule(start, end, 1.0)

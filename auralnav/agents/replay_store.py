@@ -1,0 +1,116 @@
+"""A replay buffer on disk in chunks, so that a checkpoint writes only what is new.
+
+The rows (one a vector step) are cut into chunks of a few megabytes. A checkpoint writes the chunks with rows
+added since the last one as `replay-<chunk>-<generation>.safetensors`; the files count only when the
+checkpoint's manifest names them, and files no manifest names are deleted after it is committed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+from stable_baselines3.common.buffers import ReplayBuffer
+
+from auralnav.errors import CheckpointError
+
+CHUNK_BYTES = 8 * 2**20
+
+
+def replay_arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
+    """The arrays of an SB3 replay buffer by name; the first axis counts vector steps."""
+    arrays: dict[str, np.ndarray] = {}
+    for name in ("observations", "next_observations", "actions", "rewards", "dones", "timeouts"):
+        value = getattr(buffer, name)
+        if isinstance(value, dict):
+            arrays.update({f"{name}/{key}": array for key, array in value.items()})
+        else:
+            arrays[name] = value
+    return arrays
+
+
+@dataclass
+class ReplayIndex:
+    """What a manifest holds of a replay buffer.
+
+    Attributes:
+        rows: capacity in vector steps.
+        chunk_rows: vector steps a chunk.
+        pos, full: where the next row goes, and whether the ring is full.
+        written: rows ever added.
+        chunks: file name of each chunk that holds rows.
+    """
+
+    rows: int
+    chunk_rows: int
+    pos: int = 0
+    full: bool = False
+    written: int = 0
+    chunks: dict[str, str] = field(default_factory=dict)
+
+
+class ReplayStore:
+    """Which chunks of a buffer are on disk, and their bytes for the next checkpoint."""
+
+    def __init__(self, buffer: ReplayBuffer, index: ReplayIndex | None = None) -> None:
+        self._buffer = buffer
+        self._arrays = replay_arrays(buffer)
+        row_bytes = sum(array[0].nbytes for array in self._arrays.values())
+        chunk_rows = min(max(1, CHUNK_BYTES // row_bytes), buffer.buffer_size)
+        self.index = index or ReplayIndex(buffer.buffer_size, chunk_rows)
+
+    def changes(self, written: int, generation: int) -> tuple[ReplayIndex, dict[str, bytes]]:
+        """The index of the buffer as it is now, and the bytes of each new file by name.
+
+        `written` counts the rows ever added to the buffer. `self.index` stays as it is until `commit`.
+        """
+        buffer, old = self._buffer, self.index
+        index = ReplayIndex(old.rows, old.chunk_rows, buffer.pos, buffer.full, written, dict(old.chunks))
+        fresh = min(written - old.written, buffer.buffer_size)
+        rows = (buffer.pos - 1 - np.arange(fresh)) % buffer.buffer_size
+        files: dict[str, bytes] = {}
+        for chunk in np.unique(rows // index.chunk_rows).tolist():
+            name = f"replay-{chunk:05d}-{generation:06d}.safetensors"
+            start, stop = self._bounds(index, chunk)
+            files[name] = save({key: array[start:stop] for key, array in self._arrays.items()})
+            index.chunks[str(chunk)] = name
+        return index, files
+
+    def commit(self, index: ReplayIndex) -> None:
+        """Take `index` for what is on disk, after the manifest that names its files has been written."""
+        self.index = index
+
+    def load(self, files: dict[str, bytes]) -> None:
+        """Fill the buffer from the bytes of the files that the index names.
+
+        Raises:
+            CheckpointError: a chunk is damaged or does not fit the buffer.
+        """
+        buffer, index = self._buffer, self.index
+        if index.rows != buffer.buffer_size:
+            raise CheckpointError(
+                f"the saved replay buffer holds {index.rows} rows, the config asks for {buffer.buffer_size}; "
+                f"resume with the same dqn.buffer_size and env.num_envs"
+            )
+        buffer.pos, buffer.full = index.pos, index.full
+        for chunk, name in index.chunks.items():
+            start, stop = self._bounds(index, int(chunk))
+            try:
+                tensors = load(files[name])
+                for key, array in self._arrays.items():
+                    array[start:stop] = tensors[key]
+            except (SafetensorError, KeyError, ValueError) as error:
+                raise CheckpointError(
+                    f"{name}: damaged ({error}); restore it from a copy or train anew"
+                ) from error
+
+    def _bounds(self, index: ReplayIndex, chunk: int) -> tuple[int, int]:
+        filled = index.rows if index.full else index.pos
+        return chunk * index.chunk_rows, min((chunk + 1) * index.chunk_rows, filled)
+
+    def describe(self) -> dict[str, Any]:
+        """The index as JSON values."""
+        return vars(self.index)

@@ -1,0 +1,112 @@
+"""The folder of a run: where each file is, how it begins, and what is known about it.
+
+config.yaml          the whole resolved config          policy.safetensors   the newest weights
+command.txt          each command that worked on it     resume/              the newest whole checkpoint
+env.json             ids, arguments, versions, commit   metrics.csv          one row a log step
+events.out.tfevents* TensorBoard                        eval/                evaluations, best policy
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from auralnav.agents.resume_store import ResumeStore
+from auralnav.configs.load import dump_config, parse_config
+from auralnav.configs.schema import ExperimentConfig
+from auralnav.errors import CheckpointError, ConfigError
+from auralnav.files import write_json, write_text
+from auralnav.provenance import hardware, package_versions, source_commit
+
+
+class RunFolder:
+    """Paths and descriptions of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.command = path / "command.txt"
+        self.env = path / "env.json"
+        self.policy = path / "policy.safetensors"
+        self.metrics = path / "metrics.csv"
+        self.eval = path / "eval"
+        self.best_policy = self.eval / "best.safetensors"
+        self.resume = ResumeStore(path / "resume")
+
+    @classmethod
+    def create(cls, config: ExperimentConfig, path: Path | None) -> RunFolder:
+        """Make the folder of a new run; without a path it is `runs/<name>-seed<seed>-<time>`.
+
+        Raises:
+            ConfigError: the folder holds a run already, or cannot be made.
+        """
+        if path is None:
+            stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+            stem = f"{config.name}-seed{config.train.seed}-{stamp}"
+            path = Path("runs") / stem
+            count = 1
+            while path.exists():
+                count += 1
+                path = Path("runs") / f"{stem}-{count}"
+        run = cls(path)
+        if run.config.exists():
+            raise ConfigError(
+                f"{path}: holds a run already; continue it with --resume {path} or choose another folder"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "resume").mkdir(exist_ok=True)
+            run.eval.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: cannot be made ({error.strerror}); choose another --run-dir"
+            ) from error
+        run.describe(config)
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run.
+
+        Raises:
+            CheckpointError: no run lies there.
+        """
+        run = cls(path)
+        if not run.config.is_file():
+            raise CheckpointError(
+                f"{path}: no run lies there (config.yaml is missing); give the folder of a run"
+            )
+        run.eval.mkdir(exist_ok=True)
+        run.resume.folder.mkdir(exist_ok=True)
+        return run
+
+    def load_config(self, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
+        """The run's own config, with overrides.
+
+        Raises:
+            ConfigError: it has been edited into something wrong.
+        """
+        return parse_config(self.config.read_text(encoding="utf-8"), overrides, source=str(self.config))
+
+    def describe(self, config: ExperimentConfig) -> None:
+        """Write config.yaml and env.json, and append this process's command to command.txt."""
+        write_text(self.config, dump_config(config))
+        write_json(self.env, describe_environment(config))
+        earlier = self.command.read_text(encoding="utf-8") if self.command.is_file() else ""
+        write_text(self.command, f"{earlier}{shlex.join(sys.argv)}\n")
+
+
+def describe_environment(config: ExperimentConfig) -> dict[str, Any]:
+    """Ids, arguments, package versions, machine and commit."""
+    return {
+        "env_id": config.env.id,
+        "env_kwargs": config.env.model_dump(mode="json", exclude_none=True),
+        "algorithm": config.algorithm,
+        "seed": config.train.seed,
+        "packages": package_versions(),
+        "hardware": hardware(),
+        **source_commit(),
+    }

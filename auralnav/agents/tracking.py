@@ -1,0 +1,87 @@
+"""Weights & Biases, on request: online with a key, else offline with one line that says so."""
+
+from __future__ import annotations
+
+import json
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import KVWriter, filter_excluded_keys
+
+from auralnav.configs.schema import ExperimentConfig
+from auralnav.errors import MissingDependencyError
+from auralnav.files import write_json
+
+_ID_FILE = "wandb.json"
+
+
+def has_key() -> bool:
+    """Whether Weights & Biases has a key to log in with (its variable, or its entry in ~/.netrc)."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+class WandbLog(KVWriter):
+    """SB3 log writer that sends scalars to Weights & Biases, under one id over all resumes of a run.
+
+    Args:
+        config: the experiment; its `tracking` section names project, entity and tags.
+        folder: the run's folder.
+
+    Raises:
+        MissingDependencyError: wandb is not installed.
+    """
+
+    def __init__(self, config: ExperimentConfig, folder: Path) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise MissingDependencyError(
+                "--track needs wandb; install it: pip install 'auralnav[track]'"
+            ) from error
+        self.mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+        path = folder / _ID_FILE
+        known = json.loads(path.read_text(encoding="utf-8"))["id"] if path.is_file() else None
+        self._run: Any = wandb.init(
+            project=config.tracking.project,
+            entity=config.tracking.entity,
+            tags=config.tracking.tags,
+            name=folder.name,
+            dir=str(folder),
+            config=config.model_dump(mode="json"),
+            id=known,
+            resume="allow",
+            mode=self.mode,  # type: ignore[arg-type]
+            settings=wandb.Settings(silent=True),
+        )
+        if known is None:
+            write_json(path, {"id": self._run.id})
+
+    def describe(self) -> str:
+        """One line that says where the figures go."""
+        if self.mode == "online":
+            return f"Weights & Biases: {self._run.url}"
+        return (
+            f"Weights & Biases: {self.mode}, no key found; send it later with `wandb sync {self._run.dir}/.."
+        )
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        """Send one step's scalars (SB3's interface)."""
+        values = filter_excluded_keys(key_values, key_excluded, "wandb")
+        scalars = {
+            key: float(value) for key, value in values.items() if isinstance(value, (int, float, np.number))
+        }
+        self._run.log({**scalars, "global_step": step}, step=step)
+
+    def close(self) -> None:
+        """Finish the run; what is not sent yet is sent."""
+        self._run.finish()

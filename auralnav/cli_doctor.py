@@ -1,0 +1,98 @@
+"""The checks of `auralnav doctor`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from auralnav.provenance import hardware, package_versions
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report; `ok` is None for something optional that is not there."""
+
+    name: str
+    found: str
+    ok: bool | None
+
+
+def checks() -> Iterator[Check]:
+    """All checks, in the order they are shown."""
+    yield Check(
+        "packages", ", ".join(f"{name} {number}" for name, number in package_versions().items()), True
+    )
+    yield Check("machine", ", ".join(f"{name} {value}" for name, value in hardware().items()), True)
+    yield _threads()
+    yield _numba_cache()
+    yield _sound()
+    yield _video()
+    yield _gpu()
+    yield _tracking()
+
+
+def _threads() -> Check:
+    import torch
+
+    limits = {
+        name: os.environ[name] for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS") if name in os.environ
+    }
+    stated = ", ".join(f"{name}={value}" for name, value in limits.items())
+    return Check(
+        "threads",
+        f"torch {torch.get_num_threads()} (a training uses train.torch_threads) {stated}".strip(),
+        True,
+    )
+
+
+def _numba_cache() -> Check:
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent)
+    if os.access(folder, os.W_OK):
+        return Check("numba cache", f"{folder} can be written", True)
+    return Check(
+        "numba cache", f"{folder} cannot be written: set NUMBA_CACHE_DIR, else each start compiles anew", None
+    )
+
+
+def _sound() -> Check:
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        return Check("sound files", f"{error}: pip install soundfile", False)
+    return Check(
+        "sound files",
+        f"{soundfile.__libsndfile_version__}: {', '.join(sorted(soundfile.available_formats()))}",
+        True,
+    )
+
+
+def _video() -> Check:
+    try:
+        import av
+    except ImportError as error:
+        return Check("video", f"{error}: pip install av", False)
+    missing = [codec for codec in ("libx264", "aac") if codec not in av.codecs_available]
+    if missing:
+        return Check("video", f"PyAV {av.__version__} lacks {', '.join(missing)}: pip install -U av", False)
+    return Check("video", f"PyAV {av.__version__}: H.264 and AAC", True)
+
+
+def _gpu() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        return Check("GPU", torch.cuda.get_device_name(0), True)
+    return Check("GPU", "none: everything works on the CPU", None)
+
+
+def _tracking() -> Check:
+    if find_spec("wandb") is None:
+        return Check("wandb", "not installed: pip install 'auralnav[track]' for --track", None)
+    from auralnav.agents.tracking import has_key
+
+    return Check(
+        "wandb", "key found" if has_key() else "no key: --track works offline", True if has_key() else None
+    )

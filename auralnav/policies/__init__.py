@@ -1,0 +1,1 @@
+"""Networks. They know nothing of environments: sizes come in as arguments."""
