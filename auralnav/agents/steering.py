@@ -1,0 +1,104 @@
+"""GCC-PHAT steered over azimuths: how well each direction explains the phases between two ears.
+
+Plain GCC-PHAT is a function of delay. Here each azimuth has the phases that a head model predicts for it
+(a delay, and for the sphere also the phase of its shadow filters), and the normalised cross-spectrum is
+correlated with them; without a head this is exactly GCC-PHAT read at τ(azimuth) = d sin(azimuth) / c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from auralnav.envs.acoustics.fractional import SPEED_OF_SOUND
+from auralnav.envs.acoustics.head import EAR_DISTANCE, shadow_filter, woodworth_delay
+from auralnav.errors import ConfigError
+
+
+def interaural_phase(azimuth: np.ndarray, frequency: np.ndarray, head: str, fs: int) -> np.ndarray:
+    """Phase of left over right that a head model predicts, radians, float64 [A, F].
+
+    Args:
+        azimuth: radians from straight ahead, positive to the left, [A].
+        frequency: Hz [F].
+        head: "none": two points, delay d sin(azimuth) / c; "sphere": Woodworth's delays and the phase of
+            Brown and Duda's head shadow.
+        fs: samples a second, which the shadow filter depends on.
+
+    Raises:
+        ConfigError: another head.
+    """
+    if head not in ("none", "sphere"):
+        raise ConfigError(f"the tracker knows the heads 'none' and 'sphere', not {head!r}")
+    omega = 2.0 * np.pi * frequency
+    lateral = np.clip(np.sin(azimuth), -1.0, 1.0)
+    if head == "none":
+        return EAR_DISTANCE / SPEED_OF_SOUND * lateral[:, None] * omega
+    left = np.arccos(lateral)
+    phase = (woodworth_delay(np.pi - left) - woodworth_delay(left))[:, None] * omega
+    z = np.exp(-1j * omega / fs)
+    for sign, angles in ((1.0, left), (-1.0, np.pi - left)):
+        b0, b1, pole = (np.array(v) for v in zip(*(shadow_filter(float(x), fs) for x in angles), strict=True))
+        phase = phase + sign * np.angle((b0[:, None] + b1[:, None] * z) / (1.0 - pole[:, None] * z))
+    return phase
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Steered response of two-ear sound over a grid of azimuths.
+
+    Args:
+        fs: samples a second.
+        head: "none" or "sphere".
+        azimuths: number of azimuths over the full circle; index k is k · 360° / azimuths, counter-clockwise.
+        frame: samples of an analysis frame (Hann, half overlapping).
+        low_hz, high_hz: band used.
+        floor_db: time-frequency bins this far below the loudest carry no weight.
+
+    Raises:
+        ConfigError: an unknown head.
+    """
+
+    fs: int = 16_000
+    head: str = "sphere"
+    azimuths: int = 120
+    frame: int = 512
+    low_hz: float = 80.0
+    high_hz: float = 7_500.0
+    floor_db: float = 45.0
+    _band: slice = field(init=False, repr=False)
+    _template: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        frequency = np.fft.rfftfreq(2 * self.frame, 1.0 / self.fs)
+        first, last = np.searchsorted(frequency, [self.low_hz, min(self.high_hz, 0.48 * self.fs)])
+        object.__setattr__(self, "_band", slice(int(first), int(last)))
+        band = frequency[first:last]
+        azimuth = np.arange(self.azimuths) * (2.0 * np.pi / self.azimuths)
+        phase = interaural_phase(azimuth, band, self.head, self.fs)
+        object.__setattr__(self, "_template", np.exp(-1j * phase).astype(np.complex64))
+
+    def response(self, audio: np.ndarray) -> np.ndarray | None:
+        """Mean cosine between measured and predicted interaural phase at each azimuth.
+
+        Args:
+            audio: float [2, n], left ear first.
+
+        Returns:
+            float32 [azimuths] in −1..1 (1 = every phase explained), or None for silence.
+        """
+        hop = self.frame // 2
+        samples = np.asarray(audio, np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(samples, self.frame, axis=1)[:, ::hop]
+        spectra = np.fft.rfft(windows * np.hanning(self.frame).astype(np.float32), 2 * self.frame, axis=-1)
+        left, right = spectra[0][:, self._band], spectra[1][:, self._band]
+        cross = left * np.conj(right)
+        size = np.abs(cross)
+        peak = float(size.max(initial=0.0))
+        if peak < 1e-9:
+            return None
+        # A soft gate: bins near the noise floor fade out instead of voting at full strength.
+        weight = size / (size + peak * 10.0 ** (-self.floor_db / 10.0))
+        unit = (cross / np.maximum(size, 1e-20) * weight).sum(axis=0)
+        return ((self._template @ unit.astype(np.complex64)).real / weight.sum()).astype(np.float32)
