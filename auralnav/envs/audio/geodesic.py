@@ -2,7 +2,7 @@
 
 In the plane with polygonal walls a shortest path is a chain of straight lines between its ends and reflex
 corners (Lozano-Pérez and Wesley 1979). Corner-to-corner lengths are computed once; a target then needs its
-lengths from every corner once ("reach" [C]), and a point asks only which corners it sees, nearest total first.
+lengths from every corner once ("reach" [C]), and a point asks only which corners it sees, best total first.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _pieces_inside(segments: Floats, ax: float, ay: float, bx: float, by: float)
 
 @njit(cache=True, nogil=True)
 def visible(segments: Floats, ax: float, ay: float, bx: float, by: float) -> bool:
-    """Whether the straight line from a to b stays in closed free space; grazing a corner or a wall is allowed.
+    """Whether the straight line from a to b stays in closed free space; it may graze corners and walls.
 
     a and b must lie in free space or on a wall.
     """
@@ -270,8 +270,8 @@ class FloorPlan:
     obstacles: polygons float64 [W, 2] strictly inside the boundary and apart from each other; stored
     counter-clockwise. height: metres, floor to ceiling.
 
-    Raises RoomError for an outline that crosses itself or is smaller than 0.25 m², obstacles that touch a wall
-    or each other, and a height that is not positive.
+    Raises RoomError for an outline that crosses itself or is smaller than 0.25 m², obstacles that touch a
+    wall or each other, and a height that is not positive.
     """
 
     boundary: Floats
@@ -338,7 +338,7 @@ class FloorPlan:
         return contains_points(self.segments, np.ascontiguousarray(points, dtype=np.float64), clearance)
 
     def segment_free(self, a: Sequence[float], b: Sequence[float], clearance: float) -> bool:
-        """Whether a disc of radius ``clearance`` [m] moves straight from a (in free space) to b, touching no wall."""
+        """Whether a disc of radius ``clearance`` [m] moves straight from a to b and touches no wall."""
         return segment_free(self.segments, a[0], a[1], b[0], b[1], clearance)
 
     def visible(self, a: Sequence[float], b: Sequence[float]) -> bool:

@@ -15,7 +15,7 @@ FORWARD, BACKWARD, LEFT, RIGHT = 0, 1, 2, 3
 
 @njit(cache=True, nogil=True)
 def heading(theta0: float, turns: int, turn: float) -> float:
-    """Heading [rad], counter-clockwise from x, not wrapped, after ``turns`` left turns of ``turn`` radians."""
+    """Heading [rad], CCW from x and not wrapped, after ``turns`` left turns of ``turn`` radians."""
     return theta0 + turns * turn
 
 
