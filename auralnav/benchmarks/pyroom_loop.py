@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from scipy import fft
@@ -96,7 +96,7 @@ class PyroomacousticsLoop:
         self.step_samples = step_samples
         self.clips = clips
         self.length = math.ceil((max_order + 1) * float(np.linalg.norm(self.size)) / 343.0 * fs) + 81
-        self.n_fft = cast("int", fft.next_fast_len(step_samples + self.length - 1, real=True))
+        self.n_fft = fft.next_fast_len(step_samples + self.length - 1, real=True)
         ramp = np.arange(1, round(CROSSFADE_SECONDS * fs) + 1) / round(CROSSFADE_SECONDS * fs)
         self.fade = np.ones(step_samples, dtype=np.float32)
         self.fade[: ramp.size] = ramp
