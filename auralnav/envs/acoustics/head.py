@@ -41,7 +41,7 @@ MODE_SPHERE = 1
 MODE_MEASURED = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeadModel:
     """A head as the image kernel wants it.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from scipy import fft as sfft
 from scipy.ndimage import uniform_filter1d
 
 from auralnav.envs.acoustics.fractional import SPEED_OF_SOUND
-from auralnav.envs.acoustics.head import EAR_DISTANCE
+from auralnav.envs.acoustics.head import EAR_DISTANCE, HeadModel
 from auralnav.envs.acoustics.walls import BIN_SECONDS, JOIN_SECONDS
 
+_BANK_SAMPLES = 2**19
 _EVEN_SECONDS = 0.012
 _DYNAMIC_DB = 60.0  # the tail ends where it has decayed this far
 
@@ -55,14 +57,32 @@ def tail_samples(rt60: float, fs: int) -> int:
     return max(math.ceil(rt60 * _DYNAMIC_DB / 60.0 * fs), math.ceil(2 * JOIN_SECONDS * fs))
 
 
+@lru_cache(maxsize=4)
+def noise_bank(head: HeadModel) -> np.ndarray:
+    """Diffuse noise through a head, float32 [2, 2^19] circular: rooms cut their tails and background from it.
+
+    One bank a process makes a reset cheap; where the cuts lie is what is random.
+    """
+    rng = np.random.default_rng(20_201_014)
+    return _even(diffuse_noise(rng, 1, _BANK_SAMPLES, head.fs, head.power_gain), head.fs)[0]
+
+
+def cut_noise(head: HeadModel, start: int, n: int) -> np.ndarray:
+    """`n` samples of the bank from `start` on, float32 [2, n]."""
+    bank = noise_bank(head)
+    start %= bank.shape[1]
+    if start + n <= bank.shape[1]:
+        return bank[:, start : start + n]
+    return np.take(bank, np.arange(start, start + n), axis=1, mode="wrap")
+
+
 def late_tail(
     rng: np.random.Generator,
     sources: int,
     rt60: float,
-    fs: int,
+    head: HeadModel,
     late_energy: np.ndarray | float,
     missing_energy: np.ndarray | None = None,
-    power_gain: np.ndarray | None = None,
     band_rt60: dict[float, float] | None = None,
 ) -> np.ndarray:
     """Tails of `sources` sources at two ears, from emission on (zero before the join but for what is missing).
@@ -74,18 +94,17 @@ def late_tail(
         rng: source of randomness.
         sources: number of sources (each has its own noise).
         rt60: s; with `band_rt60` the time of all bands not named.
-        fs: Hz.
+        head: head model (sets the sampling rate and the diffuse field's colour).
         late_energy: [sources] or scalar, Σ g²/(4πd)² after the join, 1/m².
         missing_energy: float64 [bins of BIN_SECONDS up to the join] before it, or None.
-        power_gain: the head's diffuse-field power gain (see :class:`HeadModel`), or None.
         band_rt60: octave centre, Hz → s, where a band decays at its own rate.
 
     Returns:
         float32 [sources, 2, n].
     """
-    longest = max([rt60, *(band_rt60 or {}).values()])
-    n = tail_samples(longest, fs)
-    noise = _even(diffuse_noise(rng, sources, n, fs, power_gain), fs)
+    fs = head.fs
+    n = tail_samples(max([rt60, *(band_rt60 or {}).values()]), fs)
+    noise = np.stack([cut_noise(head, int(rng.integers(_BANK_SAMPLES)), n) for _ in range(sources)])
     if not band_rt60:
         return noise * _envelope(n, rt60, fs, late_energy, missing_energy)
     total = np.zeros_like(noise)

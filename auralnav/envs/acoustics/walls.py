@@ -7,7 +7,6 @@ the images are counted once into a table by arrival time and order, and every tr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +20,7 @@ JOIN_SECONDS = 0.05
 """Time after emission at which the late tail takes over from the early images."""
 
 _ORDERS = 96  # orders past this one share the last row: β^(2·96) is below −60 dB for every β < 0.965
+_BISECTIONS = 18  # to 4e-6 of a reflection
 _DECAY_DB = 33.0  # images are counted until the decay asked for has reached this; an exponential stands for the rest
 
 
@@ -82,58 +82,107 @@ def solve_reflection(
     table /= len(places)
     orders = 2.0 * np.arange(_ORDERS)
 
-    def decay_of(beta: float) -> float:
-        return _t20(table @ beta**orders, rt60)
-
-    if decay_of(0.999) < rt60:
+    beta, tail_rt60 = _design(table, rt60, _remainder_bins(len(table)), round(JOIN_SECONDS / BIN_SECONDS))
+    if not beta > 0:
         raise RoomError(f"rt60 {rt60} s is too long for a room of {size.tolist()} m; ask for a shorter one")
-    beta = _bisect(decay_of, rt60, 0.02, 0.999)
     energy = table @ beta**orders
     join = round(JOIN_SECONDS / BIN_SECONDS)
-    late = float(energy[join:].sum()) + _remainder(energy, rt60)
-    slots = np.arange(len(energy) - join)
-
-    def joined_decay_of(tail_rt60: float) -> float:
-        rate = 6 * math.log(10) / tail_rt60 * BIN_SECONDS
-        return _t20(np.concatenate([energy[:join], late * rate * np.exp(-rate * (slots + 0.5))]), tail_rt60)
-
-    tail_rt60 = _bisect(joined_decay_of, rt60, 0.5 * rt60, 2.0 * rt60)
+    late = float(energy[join:].sum()) + _remainder(energy, rt60, _remainder_bins(len(table)))
     above = table[:join, early_order + 1 :] @ beta ** orders[early_order + 1 :]
-    return WallDesign(beta, tail_rt60, late, above)
+    return WallDesign(float(beta), float(tail_rt60), late, above)
 
 
-def _bisect(rising: Callable[[float], float], target: float, low: float, high: float) -> float:
-    """Argument in [low, high] at which the rising function reaches `target` (the nearer end if it does not)."""
-    for _ in range(24):
+def _remainder_bins(bins: int) -> int:
+    """Bins at the table's end whose mean level stands for the energy at its end: the last 20 %."""
+    return max(bins // 5, 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _remainder(energy, rt60, last):
+    """Energy past the table's end: an exponential at the rate of `rt60` from the level of the `last` bins."""
+    rate = 6.0 * math.log(10.0) / rt60 * BIN_SECONDS  # a bin
+    return energy[-last:].mean() * math.exp(-rate * last / 2.0) / rate
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _t20(energy, beyond):
+    """T20 of binned energy, s: −60 dB over the regression slope of its Schroeder decay from −5 to −25 dB.
+
+    `beyond` is the energy past the last bin. 0 when the decay takes less than 3 bins, inf when it does not reach
+    −25 dB.
+    """
+    n = len(energy)
+    decay = np.empty(n)
+    total = beyond
+    for i in range(n - 1, -1, -1):
+        total += energy[i]
+        decay[i] = total
+    start, stop = -1, n
+    for i in range(n):
+        level = decay[i] / decay[0]
+        if start < 0 and level <= 10.0**-0.5:
+            start = i
+        if level < 10.0**-2.5:
+            stop = i
+            break
+    if stop == n:
+        return math.inf
+    count = stop - start
+    if count < 3:
+        return 0.0
+    mean_t = 0.5 * (start + stop - 1)
+    square, product = 0.0, 0.0
+    for i in range(start, stop):
+        square += (i - mean_t) ** 2
+        product += (i - mean_t) * 10.0 * math.log10(decay[i])
+    return -60.0 / (product / square) * BIN_SECONDS
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _decay_of(table, beta, rt60, last):
+    bins, orders = table.shape
+    energy = np.zeros(bins)
+    square = beta * beta
+    for i in range(bins):
+        total = 0.0
+        for k in range(orders - 1, -1, -1):  # Horner's rule
+            total = total * square + table[i, k]
+        energy[i] = total
+    return _t20(energy, _remainder(energy, rt60, last)), energy
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _joined_decay_of(energy, late, tail_rt60, join):
+    rate = 6.0 * math.log(10.0) / tail_rt60 * BIN_SECONDS
+    joined = energy.copy()
+    for i in range(join, len(energy)):
+        joined[i] = late * rate * math.exp(-rate * (i - join + 0.5))
+    return _t20(joined, late * math.exp(-rate * (len(energy) - join)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _design(table, rt60, last, join):
+    """(reflection, decay time of the tail) by bisection; (0, 0) when no reflection decays that slowly."""
+    low, high = 0.02, 0.999
+    if _decay_of(table, high, rt60, last)[0] < rt60:
+        return 0.0, 0.0
+    for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        if rising(middle) < target:
+        if _decay_of(table, middle, rt60, last)[0] < rt60:
             low = middle
         else:
             high = middle
-    return 0.5 * (low + high)
-
-
-def _remainder(energy: np.ndarray, rt60: float) -> float:
-    """Energy past the table's end: an exponential at the rate of `rt60` from the level of the last 20 %."""
-    tail = energy[-max(len(energy) // 5, 1) :]
-    rate = 6 * math.log(10) / rt60 * BIN_SECONDS  # a bin
-    return float(tail.mean()) * math.exp(-rate * len(tail) / 2) / rate
-
-
-def _t20(energy: np.ndarray, rt60: float) -> float:
-    """T20 of binned energy: −60 dB over the regression slope of its Schroeder decay from −5 to −25 dB, s."""
-    decay = np.cumsum(energy[::-1])[::-1] + _remainder(energy, rt60)
-    level = 10 * np.log10(decay / decay[0])
-    start, stop = np.searchsorted(-level, [5.0, 25.0])
-    if stop - start < 3:  # the decay is over within a few bins, or has not reached −25 dB within the table
-        return 0.0 if stop < len(level) else math.inf
-    if stop >= len(level):
-        return math.inf
-    t = np.arange(start, stop) * BIN_SECONDS
-    y = level[start:stop]
-    t = t - t.mean()
-    slope = float(t @ (y - y.mean())) / float(t @ t)
-    return -60.0 / slope
+    beta = 0.5 * (low + high)
+    energy = _decay_of(table, beta, rt60, last)[1]
+    late = energy[join:].sum() + _remainder(energy, rt60, last)
+    low, high = 0.5 * rt60, 2.0 * rt60
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        if _joined_decay_of(energy, late, middle, join) < rt60:
+            low = middle
+        else:
+            high = middle
+    return beta, 0.5 * (low + high)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
