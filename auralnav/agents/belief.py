@@ -47,7 +47,9 @@ class PlaceBelief:
 
         Args:
             response: steered response [A] in −1..1, index k for azimuth k · 2π / A left of the heading.
-            x, y, heading: the agent's pose in the odometry frame, metres and radians.
+            x: the agent's place in the odometry frame, metres.
+            y: likewise.
+            heading: radians.
         """
         self.step += 1
         best = float(response.max())

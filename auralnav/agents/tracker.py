@@ -1,7 +1,7 @@
-"""The GCC-PHAT tracker: hears directions, remembers them over turns and steps, and walks to the likeliest place.
+"""The GCC-PHAT tracker: hears directions, remembers them over turns and steps, walks to the likeliest place.
 
-No learning and no hidden state: it takes the two-ear sound (or the `gcc` part of the cues), the odometry's
-heading and the bump flag, and integrates its own steps. It is the honest bar for anything that learns.
+No learning and no hidden state: it takes the two-ear sound, the odometry's heading and the bump flag, and
+integrates its own steps. It is the honest bar for anything that learns.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ class TrackerAgent:
     """
 
     name = "gcc-phat"
+    obs_mode: str | None = "waveform"
 
     def __init__(
         self,
@@ -111,6 +112,9 @@ class TrackerAgent:
         self.steering = Steering(fs=fs, head=head)
         self._settings = (step_size, float(np.radians(turn_deg)), found_radius, moving)
         self.minds: list[TrackerMind] = []
+
+    def attach(self, worlds: Any) -> None:
+        """It wants to know nothing about the worlds."""
 
     def reset(self, num_envs: int, seed: int = 0) -> None:
         """Forget everything and prepare for `num_envs` worlds (nothing here is random)."""

@@ -31,7 +31,7 @@ class Walker:
         self._field: tuple[tuple[int, int, int], np.ndarray, np.ndarray] | None = None
         half = round(np.pi / turn)
         turns = np.arange(-half + 1, half + 1)
-        # Every first leg: turns, then n steps forward or backward. The second leg may only turn and run again.
+        # Every first leg: turns, then n steps forward or backward. The second leg turns and runs again.
         self._turns, self._ahead, self._steps = (
             grid.ravel()
             for grid in np.meshgrid(turns, (1.0, -1.0), np.arange(1, LONGEST_RUN + 1), indexing="ij")
@@ -146,8 +146,8 @@ class Walker:
         blocked = self.blocked.ravel()
         metres = lengths * self.cell + BUMP_COST * (blocked[rows] | blocked[columns])
         graph = coo_array((metres, (rows, columns)), shape=(n * n, n * n)).tocsr()
-        distance, following = dijkstra(graph, directed=False, indices=goal_id, return_predecessors=True)
-        return distance, following
+        distance, following = dijkstra(graph, directed=False, indices=[goal_id], return_predecessors=True)
+        return distance[0], following[0]
 
 
 def _grid_edges(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

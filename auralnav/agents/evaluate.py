@@ -1,0 +1,256 @@
+"""Fixed evaluation episodes: the same rooms and sounds for every agent, with intervals, on record."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from auralnav.agents.baselines import Agent
+from auralnav.agents.history import HistoryStack
+from auralnav.agents.run_folder import RunFolder
+from auralnav.agents.sb3_env import METRICS, make_vector_adapter
+from auralnav.agents.statistics import Interval, bootstrap_mean
+from auralnav.configs.schema import AudioEnvConfig, ExperimentConfig
+from auralnav.errors import CheckpointError, ConfigError
+from auralnav.files import write_json
+from auralnav.provenance import hardware, package_versions, source_commit
+
+EVAL_SEED = 1_000_000
+"""First seed of the evaluation episodes; training uses seeds below it."""
+
+SOON = 60
+"""Steps within which success is reported beside success at all."""
+
+SCHEMA = "auralnav-evaluation-1"
+SUMMARY = ("success", f"success_{SOON}", "spl", "sna", "return", "steps", "found_share")
+
+Episode = dict[str, float | int | None]
+
+
+def evaluate(
+    agent: Agent,
+    env: AudioEnvConfig,
+    episodes: int = 100,
+    seed: int = EVAL_SEED,
+    split: str = "test",
+    num_envs: int = 16,
+    on_episode: Callable[[int], None] | None = None,
+) -> list[Episode]:
+    """Run the episodes seeded seed, seed + 1, … and return one dict for each, in the order of the seeds.
+
+    Args:
+        agent: reset here; the order in which worlds finish does not touch the episodes themselves.
+        env: the task. Its observation mode gives way to the one the agent needs.
+        episodes: how many.
+        seed: of the first.
+        split: "test" (sounds held out from training) or "train".
+        num_envs: worlds stepped at once.
+        on_episode: called with the number done so far after each episode.
+
+    Returns:
+        Each with seed, return, steps, success, success_60, spl and sna (None where not defined), found_share,
+        bumps, distance_to_go and the sum of each reward term.
+
+    Raises:
+        ConfigError: the environment refuses its arguments.
+    """
+    if episodes < 1:
+        raise ConfigError(f"episodes: {episodes}; give at least 1")
+    overrides: dict[str, Any] = {"split": split} if env.is_aural else {}
+    if agent.obs_mode is not None and env.is_aural:
+        overrides["obs_mode"] = agent.obs_mode
+    count = min(num_envs, episodes)
+    worlds = make_vector_adapter(env, num_envs=count, **overrides)
+    try:
+        worlds.seed_queue = iter(range(seed, seed + episodes))
+        # The adapter hands seeds out in the order of worlds; this mirrors it, to know whose episode ended.
+        current: list[int | None] = list(range(seed, seed + count))
+        coming = iter(range(seed + count, seed + episodes))
+        agent.attach(worlds.venv)
+        agent.reset(count, seed)
+        observation: Any = worlds.reset()
+        start = np.ones(count, dtype=bool)
+        results: dict[int, Episode] = {}
+        while len(results) < episodes:
+            observation, _, done, infos = worlds.step(agent.act(observation, start))
+            start = np.asarray(done, dtype=bool)
+            for world in np.flatnonzero(start).tolist():
+                finished = current[world]
+                current[world] = next(coming, None)
+                if finished is not None:
+                    results[finished] = episode_result(finished, infos[world])
+                    if on_episode is not None:
+                        on_episode(len(results))
+    finally:
+        worlds.close()
+    return [results[key] for key in sorted(results)]
+
+
+def episode_result(seed: int, info: dict[str, Any]) -> Episode:
+    """One episode's line out of the adapter's last info."""
+    metrics = {key: float(value) for key, value in info.get(METRICS, {}).items()}
+    steps = int(info["episode"]["l"])
+    success = bool(metrics.get("success", 0.0))
+    line: Episode = {
+        "seed": seed,
+        "return": float(info["episode"]["r"]),
+        "steps": steps,
+        "success": int(success),
+        f"success_{SOON}": int(success and steps <= SOON),
+    }
+    for key in ("spl", "sna", "found_share", "bumps", "distance_to_go"):
+        value = metrics.get(key)
+        line[key] = None if value is None or not np.isfinite(value) else value
+    return line | {key: value for key, value in metrics.items() if key.startswith("reward/")}
+
+
+def summarise(episodes: list[Episode]) -> dict[str, Interval]:
+    """Mean and 95 % bootstrap interval of each of SUMMARY; measures that are never defined are left out."""
+    summary: dict[str, Interval] = {}
+    for key in SUMMARY:
+        values = [value for line in episodes if (value := line.get(key)) is not None]
+        if values:
+            summary[key] = bootstrap_mean([float(value) for value in values])
+    return summary
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """What is kept of an evaluation: one agent on one environment id."""
+
+    env_id: str
+    env_kwargs: dict[str, Any]
+    agent: str
+    split: str
+    first_seed: int
+    episodes: list[Episode]
+    wall_seconds: float
+    training: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+    schema: str = SCHEMA
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    source: dict[str, Any] = field(default_factory=source_commit)
+    versions: dict[str, str] = field(default_factory=package_versions)
+    hardware: dict[str, Any] = field(default_factory=hardware)
+
+    @property
+    def summary(self) -> dict[str, Interval]:
+        """Means with intervals over the episodes."""
+        return summarise(self.episodes)
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as JSON values, with its summary."""
+        values = asdict(self)
+        episodes = values.pop("episodes")
+        return {**values, "summary": {k: asdict(v) for k, v in self.summary.items()}, "episodes": episodes}
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write the record atomically."""
+        write_json(path, self.as_json())
+        return Path(path)
+
+
+def record(
+    agent: Agent,
+    env: AudioEnvConfig,
+    episodes: int = 100,
+    training: dict[str, Any] | None = None,
+    command: str = "",
+    **options: Any,
+) -> EvaluationRecord:
+    """Evaluate (see `evaluate` for the options) and make the record."""
+    began = time.perf_counter()
+    lines = evaluate(agent, env, episodes, **options)
+    return EvaluationRecord(
+        env_id=env.id,
+        env_kwargs=env.task_kwargs(),
+        agent=agent.name,
+        split=options.get("split", "test"),
+        first_seed=options.get("seed", EVAL_SEED),
+        episodes=lines,
+        wall_seconds=round(time.perf_counter() - began, 3),
+        training=training or {},
+        command=command,
+    )
+
+
+class PolicyAgent:
+    """A trained network of a run folder, acting greedily on the frames it was trained on.
+
+    Args:
+        policy: an SB3 policy.
+        config: the run's config.
+        name: as shown in tables.
+    """
+
+    obs_mode: str | None = None
+
+    def __init__(self, policy: Any, config: ExperimentConfig, name: str | None = None) -> None:
+        self.policy, self.config = policy, config
+        self.name = name or config.algorithm
+        self._stack: HistoryStack | None = None
+        self._worlds: gym.vector.VectorEnv | None = None
+        self._actions: np.ndarray | None = None
+
+    def attach(self, worlds: gym.vector.VectorEnv) -> None:
+        """Take the spaces."""
+        self._worlds = worlds
+
+    def reset(self, num_envs: int, seed: int = 0) -> None:
+        """Start empty frame stacks."""
+        assert self._worlds is not None
+        env = self.config.env
+        spaces = self._worlds.single_observation_space, self._worlds.single_action_space
+        self._stack = HistoryStack(*spaces, num_envs, env.history, env.previous_action)
+        if self._stack.space != self.policy.observation_space:
+            raise CheckpointError(
+                f"{self.name}: trained on another observation than {env.id} gives with these arguments; "
+                f"evaluate it with the arguments of its config.yaml"
+            )
+        self._actions = None
+
+    def act(self, observation: Any, start: np.ndarray) -> np.ndarray:
+        """Greedy actions [N, …]."""
+        assert self._stack is not None
+        if self._actions is None:
+            self._stack.reset(observation)
+        else:
+            self._stack.push(observation, self._actions)
+            if start.any():
+                self._stack.reset(observation, start)
+        actions, _ = self.policy.predict(self._stack.value(), deterministic=True)
+        self._actions = np.asarray(actions)
+        return self._actions
+
+
+def load_policy_agent(path: str | os.PathLike[str], best: bool = True) -> PolicyAgent:
+    """The agent of a run folder.
+
+    Args:
+        path: the run folder.
+        best: take the best policy of the evaluations during training where there is one, else the newest.
+
+    Raises:
+        CheckpointError: no run there, or a damaged or foreign policy.
+    """
+    from auralnav.agents.checkpoint import rebuild_policy
+    from auralnav.configs.load import load_config
+
+    run = RunFolder.open(Path(path))
+    config = load_config(run.config)
+    file = run.best_policy if best and run.best_policy.is_file() else run.policy
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read ({error.strerror}); train the run first") from error
+    policy, _, _ = rebuild_policy(data, config, str(file))
+    policy.set_training_mode(False)
+    return PolicyAgent(policy, config, name=f"{config.algorithm} ({config.name})")
