@@ -1,0 +1,130 @@
+"""Learning curves as a picture, from the metrics.csv of one or several runs."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from auralnav.errors import AuralNavError, MissingDependencyError
+from auralnav.files import atomic_write
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+PANELS = (
+    ("success", ("eval/success", "task/success", "rollout/success_rate"), "share of episodes solved"),
+    ("SPL", ("eval/spl", "task/spl"), "success weighted by path length"),
+    ("return", ("eval/return", "rollout/ep_rew_mean"), "return of an episode"),
+)
+"""Title, columns (evaluation first, then training) and axis label of each panel."""
+
+COLOURS = ("#2563be", "#d94841", "#168c54", "#7c3aed", "#ca7609", "#0e8ab3")
+
+
+def read_metrics(path: str | os.PathLike[str]) -> dict[str, Curve]:
+    """Columns of a metrics.csv as (steps, values), rows without a number left out.
+
+    Args:
+        path: the file, or the run folder that holds it.
+
+    Raises:
+        AuralNavError: no such file, no `step` column, or no number in it.
+    """
+    file = Path(path)
+    file = file / "metrics.csv" if file.is_dir() else file
+    try:
+        with open(file, newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+    except OSError as error:
+        raise AuralNavError(f"{file}: cannot be read ({error.strerror}); give a run folder") from error
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        step = _number(row.get("step"))
+        if step is None:
+            continue
+        for key, text in row.items():
+            value = _number(text)
+            if key != "step" and value is not None:
+                points = curves.setdefault(key, ([], []))
+                points[0].append(step)
+                points[1].append(value)
+    if not curves:
+        raise AuralNavError(f"{file}: holds no figures yet; let the run log at least once")
+    return {key: (np.array(steps), np.array(values)) for key, (steps, values) in curves.items()}
+
+
+def plot_curves(
+    runs: Mapping[str, str | os.PathLike[str]] | Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str],
+    baselines: Mapping[str, Mapping[str, float]] | None = None,
+    title: str = "",
+) -> Path:
+    """Draw success, SPL and return over training steps; one colour a run, evaluations with dots.
+
+    Args:
+        runs: label → run folder (or metrics.csv), or run folders named by their last part.
+        path: the picture; its suffix says the format (.png, .svg, .pdf).
+        baselines: label → {"success": …, "spl": …, "return": …}, drawn as dashed levels.
+        title: over the picture.
+
+    Raises:
+        AuralNavError: no runs, or one without figures.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError("learning curves need matplotlib: `pip install matplotlib`") from error
+    named = dict(runs) if isinstance(runs, Mapping) else {Path(run).name: run for run in runs}
+    if not named:
+        raise AuralNavError("learning curves need at least one run folder")
+    metrics = {label: read_metrics(run) for label, run in named.items()}
+    # Figure without pyplot: no global state, no display.
+    figure = Figure(figsize=(4.2 * len(PANELS), 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, (name, columns, label) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+        for colour, (run, curves) in zip(_cycle(len(metrics)), metrics.items(), strict=True):
+            evaluation = curves.get(columns[0])
+            training = next((curves[key] for key in columns[1:] if key in curves), None)
+            if training is not None:
+                own = evaluation is None
+                axis.plot(
+                    *training, color=colour, alpha=0.9 if own else 0.35, lw=1.2, label=run if own else None
+                )
+            if evaluation is not None:
+                axis.plot(*evaluation, color=colour, lw=1.8, marker="o", ms=3.5, label=run)
+        for style, (agent, levels) in zip((":", "--", "-."), (baselines or {}).items(), strict=False):
+            if name.lower() in levels:
+                axis.axhline(levels[name.lower()], color="#6b7280", lw=1.1, ls=style, label=agent)
+        axis.set_title(name, fontsize=11)
+        axis.set_xlabel("environment steps", fontsize=9)
+        axis.set_ylabel(label, fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        if name != "return":
+            axis.set_ylim(-0.02, 1.02)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+    return Path(path)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        return None
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
