@@ -236,9 +236,9 @@ def plan_actions(
     """The fewest actions that find every source, up to the merging of nodes; None: no plan.
 
     ``pose`` (x, y, θ0) in metres and radians, the heading being ``motion.heading(θ0, turns, turn)``;
-    ``sources`` [K, 2]; ``found`` bool [K]. Actions: 0 forward, 1 backward by ``step_size`` [m], 2 left, 3 right
-    by ``turn`` [rad]. A step on which a body of radius ``clearance`` [m] touches a wall is never taken. A source
-    is found when, after an action, its geodesic distance is at most ``radius`` [m]. None also when
+    ``sources`` [K, 2]; ``found`` bool [K]. Actions: 0 forward, 1 backward by ``step_size`` [m], 2 left,
+    3 right by ``turn`` [rad]. A step that makes a body of radius ``clearance`` [m] touch a wall is not taken.
+    A source is found when, after an action, its geodesic distance is at most ``radius`` [m]. None also when
     ``max_nodes`` do not suffice. Squares are ``bin_size`` [m] wide, and never more than half a step.
 
     Raises RoomError for a start outside free space and for more than 6 sources.

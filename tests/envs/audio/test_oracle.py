@@ -14,12 +14,9 @@ from auralnav.envs.audio.oracle import plan_actions
 from auralnav.errors import RoomError
 
 TURN, STEP, RADIUS, BODY = math.radians(30.0), 0.5, 1.0, 0.2
+WALL = [(5, 0), (5, 2.5), (5.2, 2.5), (5.2, 0)], [(5.2, 7), (5.2, 3.9), (5, 3.9), (5, 7)]
 TWO_ROOMS = FloorPlan(
-    np.array(
-        [(0, 0), (5, 0), (5, 2.5), (5.2, 2.5), (5.2, 0), (10, 0), (10, 7), (5.2, 7), (5.2, 3.9), (5, 3.9)]
-        + [(5, 7), (0, 7)],
-        dtype=float,
-    ),
+    np.array([(0, 0), *WALL[0], (10, 0), (10, 7), *WALL[1], (0, 7)], dtype=float),
     (np.array([[1.5, 2.0], [2.3, 2.0], [2.3, 2.6], [1.5, 2.6]]),),
 )
 PLANS = [FloorPlan.shoebox(8.0, 8.0), TWO_ROOMS]
@@ -169,7 +166,7 @@ def test_no_plan_is_none() -> None:
 
 
 def test_steps_and_turns_that_fit_no_grid() -> None:
-    """Short steps (below a square) and a turn that does not divide the circle still give plans that replay."""
+    """Steps shorter than a square and turns that do not divide the circle still give plans that replay."""
     geo, turn, step = GEODESICS[0], math.radians(50.0), 0.15
     pose, sources = (1.0, 1.0, 0.4), np.array([[5.0, 6.0]])
     actions = plan_actions(geo.plan, geo, pose, sources, 0.5, step, turn, [False], BODY)
