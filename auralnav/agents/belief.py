@@ -25,8 +25,8 @@ class PlaceBelief:
         self,
         reach: float = 12.0,
         cell: float = 0.25,
-        memory: float = 0.97,
-        doubt: float = 0.15,
+        memory: float = 0.6,
+        doubt: float = 0.05,
         typical_range: float = 3.0,
         forget_visits: int | None = None,
     ) -> None:

@@ -29,7 +29,7 @@ class TrackerMind:
         self, steering: Steering, step_size: float, turn: float, found_radius: float, moving: bool
     ) -> None:
         self.steering, self.found_radius = steering, found_radius
-        self.belief = PlaceBelief(memory=0.85 if moving else 0.97, forget_visits=12 if moving else None)
+        self.belief = PlaceBelief(memory=0.5 if moving else 0.6, forget_visits=12 if moving else None)
         self.walker = Walker(step_size, turn)
         self.goal: tuple[float, float] | None = None
         self.last_action: int | None = None
