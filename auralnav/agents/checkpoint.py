@@ -29,6 +29,7 @@ from auralnav.errors import CheckpointError
 from auralnav.files import atomic_write
 
 POLICY_FORMAT = "auralnav-policy-1"
+_ABOUT = "auralnav"
 
 
 def describe_space(space: spaces.Space) -> dict[str, Any]:
@@ -75,18 +76,18 @@ def encode_policy(
         "format": POLICY_FORMAT,
         "algorithm": config.algorithm,
         "env_id": config.env.id,
-        "step": str(step),
-        "observation_space": json.dumps(describe_space(raw_space)),
-        "action_space": json.dumps(describe_space(action_space)),
+        "step": step,
+        "observation_space": describe_space(raw_space),
+        "action_space": describe_space(action_space),
     }
     # Copies: PPO's shared features extractor appears under three names, and a file holds each name whole.
-    return save(
-        {key: np.array(value.detach().cpu().numpy()) for key, value in policy.state_dict().items()}, metadata
-    )
+    weights = {key: np.array(value.detach().cpu().numpy()) for key, value in policy.state_dict().items()}
+    # One key only: safetensors writes several in random order, and equal weights should make equal files.
+    return save(weights, {_ABOUT: json.dumps(metadata)})
 
 
 def check_policy(
-    metadata: dict[str, str],
+    metadata: dict[str, Any],
     config: ExperimentConfig,
     name: str,
     raw_space: spaces.Space | None = None,
@@ -108,14 +109,14 @@ def check_policy(
             f"use a checkpoint of {config.env.id}"
         )
     for key, space in (("observation_space", raw_space), ("action_space", action_space)):
-        if space is not None and json.loads(metadata[key]) != describe_space(space):
+        if space is not None and metadata[key] != describe_space(space):
             raise CheckpointError(
                 f"{name}: its {key.replace('_', ' ')} is not that of {config.env.id} with these arguments; "
                 f"use the run's own config.yaml"
             )
 
 
-def decode_policy(data: bytes, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def decode_policy(data: bytes, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Weights and metadata of `encode_policy`'s bytes.
 
     Raises:
@@ -128,9 +129,8 @@ def decode_policy(data: bytes, name: str) -> tuple[dict[str, torch.Tensor], dict
         raise CheckpointError(
             f"{name}: damaged or cut off ({error}); restore it from a copy or train anew"
         ) from error
-    return {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}, header.get(
-        "__metadata__", {}
-    )
+    metadata = json.loads(header.get("__metadata__", {}).get(_ABOUT, "{}"))
+    return {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}, metadata
 
 
 def load_weights(policy: BasePolicy, weights: dict[str, torch.Tensor], name: str) -> None:
@@ -158,8 +158,8 @@ def rebuild_policy(
     """
     weights, metadata = decode_policy(data, name)
     check_policy(metadata, config, name)
-    raw_space = parse_space(json.loads(metadata["observation_space"]))
-    action_space = parse_space(json.loads(metadata["action_space"]))
+    raw_space = parse_space(metadata["observation_space"])
+    action_space = parse_space(metadata["action_space"])
     stack = HistoryStack(raw_space, action_space, 1, config.env.history, config.env.previous_action)
     policy = build_policy(config, stack.space, action_space)
     load_weights(policy, weights, name)

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from auralnav.errors import CheckpointError
@@ -40,7 +40,8 @@ def encode(tree: Any, metadata: dict[str, str] | None = None) -> bytes:
     """
     tensors: dict[str, np.ndarray] = {}
     skeleton = _pack(tree, tensors, "state")
-    return save(tensors, {**(metadata or {}), _TREE: json.dumps(skeleton)})
+    # One key only: safetensors writes several in random order, and equal values should make equal files.
+    return save(tensors, {_TREE: json.dumps([skeleton, metadata or {}])})
 
 
 def decode(data: bytes, name: str) -> tuple[Any, dict[str, str]]:
@@ -52,26 +53,11 @@ def decode(data: bytes, name: str) -> tuple[Any, dict[str, str]]:
     try:
         tensors = load(data)
         header = int.from_bytes(data[:8], "little")
-        metadata: dict[str, str] = json.loads(data[8 : 8 + header]).get("__metadata__", {})
-        return _unpack(json.loads(metadata.pop(_TREE)), tensors), metadata
+        skeleton, metadata = json.loads(json.loads(data[8 : 8 + header])["__metadata__"][_TREE])
+        return _unpack(skeleton, tensors), metadata
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"{name}: damaged or cut off ({error}); restore it from a copy or train anew"
-        ) from error
-
-
-def read_metadata(path: str) -> dict[str, str]:
-    """Metadata of a safetensors file, without its tensors.
-
-    Raises:
-        CheckpointError: the file is cut off or no safetensors file.
-    """
-    try:
-        with safe_open(path, framework="numpy") as handle:
-            return dict(handle.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: damaged or cut off ({error}); restore it from a copy or train anew"
         ) from error
 
 

@@ -166,6 +166,7 @@ class TrainingCallback(BaseCallback):
             total = sum(float(weight.sum()) for weight in self.model.policy.parameters())
         if not (np.isfinite(loss) and np.isfinite(total)):
             raise AuralNavError(
-                f"training diverged at step {self.model.num_timesteps} (the loss or a weight is not finite); "
-                f"the last checkpoint is intact; lower {self._config.algorithm}.learning_rate or max_grad_norm"
+                f"training diverged at step {self.model.num_timesteps} (a loss or weight is not finite); "
+                f"the last checkpoint is intact; "
+                f"lower {self._config.algorithm}.learning_rate or max_grad_norm"
             )

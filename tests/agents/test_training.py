@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from auralnav.agents.checkpoint import load_zip, rebuild_policy
+from auralnav.agents.resume_store import MANIFEST
+from auralnav.agents.train import resume, start
+from auralnav.agents.training_callback import TrainingCallback
+from auralnav.configs.load import parse_config
+from auralnav.configs.schema import ExperimentConfig
+from auralnav.errors import AuralNavError, CheckpointError, ConfigError
+
+TEXT = """\
+name: tiny
+env: {id: "tiny_world:TinyBell-v0", num_envs: 4, history: 2, previous_action: true}
+policy: {net_arch: [24]}
+train: {total_steps: 2400, eval_every: 800, eval_episodes: 6, checkpoint_every: 600, log_every: 200}
+dqn:
+  {buffer_size: 600, learning_starts: 100, batch_size: 16, n_steps: 3, target_update_interval: 100,
+   learning_rate_final: 1.0e-4, exploration_fraction: 0.8}
+ppo: {n_steps: 20, batch_size: 40, n_epochs: 2, learning_rate: 1.0e-3, clip_range_final: 0.1}
+"""
+TIMES = {"time/fps", "time/time_elapsed"}
+
+
+def config(*overrides: str) -> ExperimentConfig:
+    return parse_config(TEXT, overrides)
+
+
+def metrics(run: Path) -> list[dict[str, str]]:
+    with open(run / "metrics.csv", newline="") as handle:
+        return [
+            {key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(handle)
+        ]
+
+
+def train_until(monkeypatch: pytest.MonkeyPatch, step: int, run: Any) -> None:
+    whole = TrainingCallback._on_step
+
+    def dying(self: TrainingCallback) -> bool:
+        if self.num_timesteps >= step:
+            raise RuntimeError("killed")
+        return whole(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingCallback, "_on_step", dying)
+        with pytest.raises(RuntimeError, match="killed"):
+            run()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("algorithm=dqn", "dqn.double=true"),
+        ("algorithm=dqn", "dqn.double=false", "dqn.n_steps=1", "dqn.buffer_size=100000"),
+        ("algorithm=dqn", "dqn.n_steps=1", "env.kwargs={maps: true}", "policy.cnn_features=8"),
+        ("algorithm=ppo",),
+        ("algorithm=ppo", "env.kwargs={maps: true}", "policy.cnn_features=8"),
+    ],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    overrides: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    start(config(*overrides), whole)
+    train_until(monkeypatch, 1000, lambda: start(config(*overrides), broken))
+    saved = json.loads((broken / "resume" / MANIFEST).read_text())["about"]["step"]
+    assert saved == (640 if "algorithm=ppo" in overrides else 600)
+    train_until(monkeypatch, 1900, lambda: resume(broken))
+    np.random.seed(999)  # what the process did before must not matter
+    result = resume(broken)
+    assert result.steps == 2400
+    assert (broken / "policy.safetensors").read_bytes() == (whole / "policy.safetensors").read_bytes()
+    assert (broken / "eval" / "best.safetensors").read_bytes() == (
+        whole / "eval" / "best.safetensors"
+    ).read_bytes()
+    assert (broken / "eval" / "evaluations.json").read_text() == (
+        whole / "eval" / "evaluations.json"
+    ).read_text()
+    assert metrics(broken) == metrics(whole)
+    assert [row["step"] for row in json.loads((whole / "eval" / "evaluations.json").read_text())] == [
+        800,
+        1600,
+        2400,
+    ]
+
+
+def test_both_algorithms_learn_the_corridor(tmp_path: Path):
+    for algorithm, steps in (("dqn", 6000), ("ppo", 16000)):
+        result = start(
+            config(f"algorithm={algorithm}", f"train.total_steps={steps}", "train.eval_every=100000",
+                   "train.eval_episodes=40", "dqn.learning_rate=1e-3", "dqn.buffer_size=6000", "env.num_envs=8"),
+            tmp_path / algorithm,
+        )  # fmt: skip
+        assert result.evaluations[-1]["success"] >= 0.95
+        assert result.evaluations[-1]["return"] > 10
+
+
+def test_a_run_folder_holds_what_it_should(tmp_path: Path):
+    start(config("train.total_steps=400"), tmp_path / "run", export_zip=True)
+    run = tmp_path / "run"
+    names = {path.name for path in run.iterdir()}
+    assert {
+        "config.yaml",
+        "command.txt",
+        "env.json",
+        "policy.safetensors",
+        "policy.zip",
+        "metrics.csv",
+    } <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    described = json.loads((run / "env.json").read_text())
+    assert described["env_id"] == "tiny_world:TinyBell-v0"
+    assert described["packages"]["torch"]
+    assert parse_config((run / "config.yaml").read_text()).train.total_steps == 400
+    row = metrics(run)[-2]
+    for name in ("rollout/ep_rew_mean", "rollout/success_rate", "task/spl", "reward/found", "train/loss"):
+        assert row[name] != ""
+
+
+def test_a_saved_policy_acts_as_the_trained_one(tmp_path: Path):
+    checked = config("train.total_steps=600", "algorithm=ppo", "env.kwargs={maps: true}")
+    start(checked, tmp_path / "run", export_zip=True)
+    file = tmp_path / "run" / "policy.safetensors"
+    policy, raw, actions = rebuild_policy(file.read_bytes(), checked, str(file))
+    assert set(raw.spaces) == {"cues", "agent_info", "spectrogram"}  # type: ignore[attr-defined]
+    assert actions.n == 3  # type: ignore[attr-defined]
+    with pytest.raises(CheckpointError, match="--trust"):
+        load_zip(tmp_path / "run" / "policy.zip", "ppo")
+    model = load_zip(tmp_path / "run" / "policy.zip", "ppo", trust=True)
+    rng = np.random.default_rng(0)
+    obs = {key: rng.random((50, *space.shape), np.float32) for key, space in model.observation_space.items()}  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(
+        policy.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0]
+    )
+
+
+def test_a_policy_of_something_else_is_refused(tmp_path: Path):
+    start(config("train.total_steps=200", "train.eval_every=0"), tmp_path / "run")
+    file = tmp_path / "run" / "policy.safetensors"
+    data = file.read_bytes()
+    for override, words in [
+        ("env.id=AuralNav-Easy-v0", "trained on tiny_world:TinyBell-v0, not on AuralNav-Easy-v0"),
+        ("algorithm=ppo", "trained by dqn, the config says ppo"),
+        ("policy.net_arch=[25]", "does not fit the network"),
+        ("env.history=3", "does not fit the network"),
+    ]:
+        with pytest.raises(CheckpointError, match=words):
+            rebuild_policy(data, config(override), str(file))
+    for length in (0, 5, 100, len(data) // 2, len(data) - 1):
+        with pytest.raises(CheckpointError, match="damaged or cut off"):
+            rebuild_policy(data[:length], config(), str(file))
+
+
+def test_a_checkpoint_of_another_environment_is_refused(tmp_path: Path):
+    run = tmp_path / "run"
+    start(config("train.total_steps=200", "train.eval_every=0"), run)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(
+        text.replace("kwargs: {}", "kwargs: {maps: true}").replace("n_steps: 3", "n_steps: 1")
+    )
+    with pytest.raises(CheckpointError, match="observation space is not that of"):
+        resume(run, ("train.total_steps=400",))
+    (run / "config.yaml").write_text(text.replace("tiny_world:TinyBell-v0", "CartPole-v1"))
+    with pytest.raises(CheckpointError, match="trained on tiny_world"):
+        resume(run, ("train.total_steps=400",))
+
+
+def test_a_cut_off_checkpoint_is_refused_and_named(tmp_path: Path):
+    run = tmp_path / "run"
+    start(config("train.total_steps=200", "train.eval_every=0"), run)
+    for file in sorted((run / "resume").glob("*.safetensors")):
+        data = file.read_bytes()
+        file.write_bytes(data[: len(data) // 2])
+        with pytest.raises(CheckpointError, match=rf"{file.name}: cut off"):
+            resume(run, ("train.total_steps=400",))
+        file.write_bytes(data)
+    assert resume(run, ("train.total_steps=400",)).steps == 400
+
+
+def test_a_resume_keeps_what_made_the_run(tmp_path: Path):
+    run = tmp_path / "run"
+    start(config("train.total_steps=200", "train.eval_every=0"), run)
+    for override in (
+        "dqn.gamma=0.5",
+        "env.history=1",
+        "train.seed=1",
+        "algorithm=ppo",
+        "policy.net_arch=[8]",
+    ):
+        with pytest.raises(ConfigError, match="a resumed run keeps"):
+            resume(run, (override,))
+    with pytest.raises(ConfigError, match="--resume"):
+        start(config(), run)
+    with pytest.raises(CheckpointError, match="no run lies there"):
+        resume(tmp_path / "nowhere")
+
+
+def test_a_full_disk_while_saving_stops_with_one_line_and_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = tmp_path / "run"
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if "state-000002" in name:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match=r"No space left.*the last checkpoint is intact"):
+        start(config(), run)
+    monkeypatch.setattr(os, "fsync", real)
+    start(config(), tmp_path / "whole")
+    assert json.loads((run / "resume" / MANIFEST).read_text())["about"]["step"] == 600
+    resume(run)
+    assert (run / "policy.safetensors").read_bytes() == (
+        tmp_path / "whole" / "policy.safetensors"
+    ).read_bytes()
+
+
+def test_divergence_stops_with_a_clear_error_and_a_sound_checkpoint(tmp_path: Path):
+    with pytest.raises(AuralNavError, match=r"training diverged at step .*learning_rate"):
+        start(config("env.kwargs={explode_at: 250}"), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "resume" / MANIFEST).read_text())["about"]["step"] == 600
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_with_a_checkpoint_that_resumes_exactly(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = TrainingCallback._on_step
+
+    def interrupted(self: TrainingCallback) -> bool:
+        if self.num_timesteps == 1004:
+            os.kill(os.getpid(), number)
+        return whole(self)
+
+    handler = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingCallback, "_on_step", interrupted)
+        stopped = start(config(), tmp_path / "run")
+    assert stopped.signal == number
+    assert stopped.steps == 1004
+    assert signal.getsignal(number) == handler
+    start(config(), tmp_path / "whole")
+    assert resume(tmp_path / "run").signal is None
+    assert (tmp_path / "run" / "policy.safetensors").read_bytes() == (
+        tmp_path / "whole" / "policy.safetensors"
+    ).read_bytes()
+
+
+def test_a_second_interrupt_quits_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def impatient(self: TrainingCallback) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return True
+
+    monkeypatch.setattr(TrainingCallback, "_on_step", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        start(config(), tmp_path / "run")
+
+
+def test_an_environment_without_state_resumes_with_fresh_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from rich.console import Console
+
+    run = tmp_path / "run"
+    changes = ("env.id=CartPole-v1", "train.eval_every=0", "env.kwargs={}")
+    train_until(monkeypatch, 900, lambda: start(config(*changes), run))
+    console = Console(record=True, width=200, file=StringIO())
+    assert resume(run, ("train.total_steps=1200",), console=console).steps == 1200
+    assert "CartPole-v1 cannot save its state: its episodes start anew" in console.export_text()

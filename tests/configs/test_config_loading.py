@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from auralnav.configs.load import config_names, dump_config, find_config, load_config, parse_config
+from auralnav.configs.schema import RUN_KEYS, AudioEnvConfig
+from auralnav.errors import ConfigError
+
+GOOD = """\
+name: test
+algorithm: dqn
+env:
+  id: AuralNav-v0
+  num_sources: 1
+  rt60: [0.2, 0.4]
+train:
+  seed: 3
+"""
+
+
+def message(text: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, overrides, source="x.yaml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_unknown_key_names_file_line_key_nearest_name_and_allowed_names():
+    text = message(GOOD.replace("num_sources", "num_sorces"))
+    assert text.startswith("x.yaml:5: env.num_sorces: unknown key; did you mean num_sources?")
+    assert "rt60" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        ("algoritm: ppo", ["x.yaml:9", "algoritm", "did you mean algorithm?"]),
+        ("dqn: {learning_rat: 1}", ["x.yaml:9", "dqn.learning_rat", "did you mean learning_rate?"]),
+        ("dqn: {learning_rate: fast}", ["x.yaml:9", "dqn.learning_rate", "'fast'", "valid number"]),
+        ("dqn: {learning_rate: 0}", ["x.yaml:9", "dqn.learning_rate", "greater than 0"]),
+        ("dqn: {learning_rate: .nan}", ["x.yaml:9", "dqn.learning_rate", "finite"]),
+        ("policy: {activation: rellu}", ["x.yaml:9", "'relu'", "'tanh'", "did you mean relu?"]),
+        ("policy: 3", ["x.yaml:9", "policy", "section"]),
+        ("policy: {net_arch: [64, -1]}", ["x.yaml:9", "policy.net_arch", "greater than or equal to 1"]),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_in_one_line(key: str, parts: list[str]):
+    text = message(f"{GOOD}{key}\n")
+    for part in parts:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("env.obs_mode=cuees", "did you mean cues?"),
+        ("env.obs_mod=cues", "did you mean obs_mode?"),
+        ("env.room_size=[5, 8]", "env.room_size"),
+        ("train.seed", "key.sub=value"),
+        ("train.seed=[", "not valid YAML"),
+        ("train.seed.deeper=1", "seed is a value"),
+    ],
+)
+def test_a_wrong_override_is_shown_as_it_was_given(override: str, part: str):
+    text = message(GOOD, override)
+    assert text.startswith(f"--set {override}: ")
+    assert part in text
+
+
+def test_broken_yaml_names_its_line():
+    assert message("name: a\nenv: {id: [}\n").startswith("x.yaml:2: ")
+    assert "no settings" in message("- just\n- a list\n")
+
+
+def test_overrides_are_typed_and_the_last_one_wins():
+    config = parse_config(
+        GOOD, ["dqn.learning_rate=1e-4", "train.seed=4", "train.seed=5", "env.room_size=[[5, 9], 6, 3]"]
+    )
+    assert config.dqn.learning_rate == 1e-4
+    assert config.train.seed == 5
+    assert config.env.task_kwargs() == {
+        "num_sources": 1,
+        "rt60": (0.2, 0.4),
+        "room_size": ((5.0, 9.0), 6.0, 3.0),
+    }
+
+
+def test_the_resolved_config_reads_back_equal():
+    config = parse_config(GOOD, ["env.room_size=[[5, 9], 6, 3]", "dqn.learning_rate=1e-5"])
+    assert parse_config(dump_config(config)) == config
+
+
+def test_task_keys_are_refused_for_foreign_ids():
+    assert "only AuralNav ids" in message(GOOD, "env.id=CartPole-v1")
+    config = parse_config("name: a\nenv: {id: CartPole-v1, kwargs: {sutton_barto_reward: true}}\n")
+    assert config.env.task_kwargs() == {"sutton_barto_reward": True}
+
+
+def test_a_rollout_that_minibatches_do_not_divide_is_refused():
+    assert "does not divide" in message("name: a\nalgorithm: ppo\nppo: {n_steps: 10, batch_size: 64}\n")
+
+
+def test_every_packaged_config_loads_and_is_named_as_its_file():
+    assert config_names()
+    for name in config_names():
+        assert load_config(name).name == name
+
+
+def test_an_unknown_experiment_names_the_nearest(tmp_path: Path):
+    with pytest.raises(ConfigError, match="did you mean auralnav-easy-dqn"):
+        find_config("auralnav-easy-dqm")
+    with pytest.raises(ConfigError, match="no such file"):
+        find_config(tmp_path / "missing.yaml")
+
+
+def test_run_keys_exist():
+    assert set(RUN_KEYS) <= set(AudioEnvConfig.model_fields)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from auralnav.cli import app, main
+from auralnav.configs.load import config_names
+from auralnav.envs.registration import ENTRIES
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    return shown
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    text = error_of(capsys, "train", "auralnav-easy-dqn", "--set", "dqn.learning_rat=1")
+    assert text.startswith(
+        "error: --set dqn.learning_rat=1: dqn.learning_rat: unknown key; did you mean learning_rate?"
+    )
+    assert "no such experiment" in error_of(capsys, "train", "auralnav-easy-dqm")
+    assert "no run lies there" in error_of(capsys, "train", "--resume", str(tmp_path))
+
+
+def test_an_experiment_and_a_run_exclude_each_other():
+    result = CliRunner().invoke(app, ["train"])
+    assert result.exit_code == 2
+    assert "experiment or --resume RUN" in result.output.replace("\n", " ")
+
+
+def test_lists_name_every_id_and_experiment():
+    runner = CliRunner(env={"COLUMNS": "200"})
+    shown = runner.invoke(app, ["envs"]).output
+    assert all(entry.id in shown for entry in ENTRIES)
+    shown = runner.invoke(app, ["configs"]).output
+    assert all(name in shown for name in config_names())
+
+
+def test_doctor_finds_what_the_package_needs():
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor"])
+    assert result.exit_code == 0
+    for word in ("packages", "torch", "numba cache", "sound files", "H.264", "wandb"):
+        assert word in result.output
+
+
+def test_help_needs_no_heavy_library():
+    code = (
+        "import sys\nfrom auralnav.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'stable_baselines3', 'numba', 'scipy', 'gymnasium.vector'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if {'torch', 'stable_baselines3', 'numba'} & heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
