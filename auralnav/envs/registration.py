@@ -61,7 +61,7 @@ ENTRIES: tuple[EnvEntry, ...] = (
     EnvEntry(
         "AuralNav-Maze-v0",
         "two sources in an L, a corridor or two rooms with a door, with obstacles in the way",
-        kwargs=MappingProxyType({"room": "polygon", "layout": "random", "num_obstacles": 3}),
+        kwargs=MappingProxyType({"room": "polygon", "layout": "random", "num_obstacles": (1, 3)}),
     ),
 )
 
