@@ -2,8 +2,8 @@
 
 A geodesic disc is all that lies within ``radius`` of a source along the floor. The way to the last disc of
 an order is exactly the distance less the radius; on the others the touch point is chosen from samples of
-the rim by dynamic programming along the order, then slid along the rim until that stops helping. A rim is made
-of arcs: around the source as far as it sees, and around each corner with what is left of the radius there.
+the rim by dynamic programming along the order, then slid along the rim until that stops helping. Rims are
+arcs: around the source as far as it sees, and around each corner with what is left of the radius there.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def _rims(
     radius: float,
     circle: int,
 ) -> tuple[Floats, Ints]:
-    """Touch points: rows (arc's x, y, radius, angle, point's x, y) [M, 6]; first row a disc [K + 1].
+    """Touch points (arc's x, y, radius, angle, point's x, y) [M, 6]; each disc's first row [K + 1].
 
-    Includes where the shortest paths from the start and from the other centres enter, so that no disc is missed
-    whose rim is open only at a narrow door.
+    Includes where the shortest paths from the start and from the other centres enter, so that no disc is
+    missed whose rim is open only at a narrow door.
     """
     count, bends = centres.shape[0], corners.shape[0]
     rows = np.empty((count * (circle * (bends + 1) + count + 1), 6))
@@ -275,11 +275,11 @@ def _shortest(
 def touching_tour_length(
     geo: Geodesics, start: Sequence[float] | Floats, centres: ArrayLike, radius: float
 ) -> float:
-    """Length [m] of the shortest path from ``start`` [2] that comes within ``radius`` [m] of each.
+    """Length [m] of the shortest path from ``start`` [2] that touches every found disc.
 
-    ``centres`` [K, 2], K ≤ 6; nearness is geodesic. Discs that hold the start cost nothing; 0 for none. At most
-    0.5 % above the optimum, and exact for one disc. inf when a source cannot be reached. Raises RoomError for
-    more than 6 sources.
+    ``centres`` [K, 2], K ≤ 6; nearness is geodesic. Discs that hold the start cost nothing; 0 for none. Not
+    more than 0.5 % above the optimum, and exact for one disc. inf when a source cannot be reached. Raises
+    RoomError for more than 6 sources.
     """
     points = np.ascontiguousarray(centres, dtype=np.float64).reshape(-1, 2)
     if len(points) > MAX_DISCS:
