@@ -108,12 +108,19 @@ def _channel(fs: int) -> Callable[[FloatArray], FloatArray]:
     return gain
 
 
-def limit_peak(x: FloatArray, peak: float) -> NDArray[np.float32]:
-    """Scale `x` to RMS 1 and bend what lies above 0.6 `peak` smoothly below `peak`.
+def root_mean_square(x: FloatArray) -> float:
+    """RMS of `x`."""
+    return float(np.sqrt(np.mean(np.square(x))))
+
+
+def limit_peak(
+    x: FloatArray, peak: float, level: Callable[[FloatArray], float] = root_mean_square
+) -> NDArray[np.float32]:
+    """Scale `x` so that `level(x)` is 1 and bend what lies above 0.6 `peak` smoothly below `peak`.
 
     Returns float32 of the same shape. `x` must not be silent.
     """
-    x = x / np.sqrt(np.mean(x**2))
+    x = x / level(x)
     knee, top = 0.6 * peak, 0.97 * peak
     # Bending takes energy away and the next scaling raises the peak again; each round brings less.
     for _ in range(20):
@@ -121,5 +128,6 @@ def limit_peak(x: FloatArray, peak: float) -> NDArray[np.float32]:
         if size.max() <= peak:
             break
         bent = np.where(size > knee, knee + (top - knee) * np.tanh((size - knee) / (top - knee)), size)
-        x = np.copysign(bent, x) / np.sqrt(np.mean(bent**2))
+        x = np.copysign(bent, x)
+        x /= level(x)
     return np.ascontiguousarray(x, np.float32)
