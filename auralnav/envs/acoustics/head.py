@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from auralnav.envs.acoustics.fractional import (
     sinc_table,
     windowed_sinc,
 )
+from auralnav.errors import ConfigError
 
 EAR_DISTANCE = 0.18
 """m between the ears."""
@@ -35,6 +37,9 @@ ALPHA_MIN = 0.1
 THETA_MIN = math.radians(150.0)
 SHADOW_BINS = 24
 """Angles from the ear's axis at which the sphere's filter is tabulated (bin centres)."""
+
+MEASURED_AZIMUTHS, MEASURED_ELEVATIONS = 72, 19
+"""Grid of directions of a measured head: 5° by 10°."""
 
 MODE_OPEN = 0
 MODE_SPHERE = 1
@@ -136,3 +141,45 @@ def spherical_head(fs: int) -> HeadModel:
         weights += math.sin(angle)
     table.setflags(write=False)
     return HeadModel(MODE_SPHERE, table, np.zeros((1, 1, 2), dtype=np.int32), fs, power / weights)
+
+
+def head_model(head: str, fs: int) -> HeadModel:
+    """The head called `head`: "sphere", "none", or the path of a SOFA file.
+
+    Raises:
+        ConfigError: neither a known name nor an existing file.
+    """
+    if head == "sphere":
+        return spherical_head(fs)
+    if head == "none":
+        return open_ears(fs)
+    path = Path(head)
+    if not path.is_file():
+        raise ConfigError(f"head={head!r} is not 'sphere', 'none' or an existing SOFA file; check the path")
+    return measured_head(str(path), fs)
+
+
+@lru_cache(maxsize=2)
+def measured_head(path: str, fs: int) -> HeadModel:
+    """A measured HRTF as tables over a grid of directions; see :mod:`auralnav.envs.acoustics.sofa`."""
+    from auralnav.envs.acoustics.sofa import load_sofa
+
+    hrtf = load_sofa(path, fs)
+    bins = np.zeros((MEASURED_AZIMUTHS, MEASURED_ELEVATIONS, 2), dtype=np.int32)
+    azimuth = np.arange(MEASURED_AZIMUTHS) * 2 * np.pi / MEASURED_AZIMUTHS
+    elevation = (np.arange(MEASURED_ELEVATIONS) / (MEASURED_ELEVATIONS - 1) - 0.5) * np.pi
+    az, el = np.meshgrid(azimuth, elevation, indexing="ij")
+    grid = np.stack([np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)], axis=-1)
+    nearest = hrtf.nearest(grid.reshape(-1, 3)).reshape(az.shape)
+    used, rows = np.unique(nearest, return_inverse=True)
+    rows = rows.reshape(az.shape)
+    bins[..., 0], bins[..., 1] = 2 * rows, 2 * rows + 1
+    irs = hrtf.irs[used].reshape(2 * len(used), -1)
+    taps = padded_length(TAPS + irs.shape[1] - 1)
+    sincs = windowed_sinc(np.arange(PHASES + 1) / PHASES)
+    n = 1 << (taps - 1).bit_length()
+    spectra = np.fft.rfft(irs, n)[:, None] * np.fft.rfft(sincs, n)[None]
+    table = np.fft.irfft(spectra, n)[..., :taps].astype(np.float32)
+    power = np.mean(np.abs(np.fft.rfft(irs, n)) ** 2, axis=0)
+    power = np.interp(np.linspace(0, 1, 65), np.linspace(0, 1, len(power)), power)
+    return HeadModel(MODE_MEASURED, table, bins, fs, power)

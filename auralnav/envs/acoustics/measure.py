@@ -38,8 +38,8 @@ def schroeder(response: ArrayLike) -> NDArray[np.float64]:
 def decay_time(response: ArrayLike, fs: float, start_db: float = -5.0, stop_db: float = -25.0) -> float:
     """Reverberation time, s: the line through the decay curve between two levels, extrapolated to 60 dB.
 
-    The defaults give T20, (-5, -35) gives T30 (ISO 3382-1, least squares on the Schroeder curve). The response
-    must go on some 15 dB below `stop_db`, or its end bends the curve down; that cannot be told from the response.
+    The defaults give T20, (-5, -35) gives T30 (ISO 3382-1, least squares on the Schroeder curve). The
+    response must go on some 15 dB below `stop_db`, or its end bends the curve down unseen.
 
     Args:
         response: [n] impulse response.

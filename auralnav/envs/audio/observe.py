@@ -1,0 +1,66 @@
+"""Observation and action spaces of AuralNav, and how a world fills an observation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from gymnasium import spaces
+
+from auralnav.envs.acoustics.cues import SPECTROGRAM_TOP, CueConfig, log_spectrogram, spatial_cues, stft
+from auralnav.envs.audio.settings import AudioSettings
+from auralnav.envs.audio.world import AudioWorld
+
+_LARGEST_ROOM = 100.0  # m; bounds the exposed pose
+
+
+class Observer:
+    """Spaces and observations for one set of arguments.
+
+    Args:
+        settings: the environment's arguments.
+    """
+
+    def __init__(self, settings: AudioSettings) -> None:
+        self.settings = settings
+        mode = settings.obs_mode
+        self.cue_config = CueConfig(settings.fs, settings.block)
+        boxes: dict[str, spaces.Space] = {}
+        if mode in ("waveform", "all"):
+            boxes["audio"] = spaces.Box(-1.0, 1.0, (2, settings.block), np.float32)
+        if mode in ("spectrogram", "all"):
+            shape = (2, self.cue_config.bins, self.cue_config.frames)
+            boxes["spectrogram"] = spaces.Box(0.0, SPECTROGRAM_TOP, shape, np.float32)
+        if mode in ("cues", "all"):
+            low, high = self.cue_config.bounds
+            boxes["cues"] = spaces.Box(low, high, dtype=np.float32)
+        boxes["agent_info"] = spaces.Box(
+            np.array([-1, -1, 0, 0], dtype=np.float32), np.ones(4, dtype=np.float32), dtype=np.float32
+        )
+        if settings.expose_pose:
+            high = np.array([_LARGEST_ROOM, _LARGEST_ROOM, math.pi], dtype=np.float32)
+            boxes["pose"] = spaces.Box(-high, high, dtype=np.float32)
+        self.space = spaces.Dict(boxes)
+        self.action_space: spaces.Space = (
+            spaces.Box(-1.0, 1.0, (2,), np.float32) if settings.continuous else spaces.Discrete(4)
+        )
+
+    def empty(self) -> dict[str, np.ndarray]:
+        """An observation of zeros."""
+        return {key: np.zeros(box.shape, dtype=np.float32) for key, box in self.space.spaces.items()}
+
+    def fill(self, world: AudioWorld, out: dict[str, np.ndarray]) -> None:
+        """Write the world's observation into the arrays of `out`."""
+        if "audio" in out:
+            out["audio"][...] = world.audio
+        if "cues" in out or "spectrogram" in out:
+            spectra = stft(world.audio, self.cue_config)
+            if "cues" in out:
+                spatial_cues(spectra, self.cue_config, out["cues"])
+            if "spectrogram" in out:
+                log_spectrogram(spectra, out["spectrogram"])
+        world.agent_info(out["agent_info"])
+        if "pose" in out:
+            x, y, theta = world.pose
+            out["pose"][...] = x, y, math.remainder(theta, 2 * math.pi)
+            np.clip(out["pose"][2:], -np.float32(math.pi), np.float32(math.pi), out=out["pose"][2:])

@@ -1,0 +1,181 @@
+"""The arguments of an AuralNav environment, checked once and written down once."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from auralnav.errors import ConfigError
+
+Range = tuple[float, float]
+
+_RANGE_ERROR = "give a number, or a pair (low, high) with low <= high"
+
+_CHOICES = {
+    "room": ("shoebox", "polygon"),
+    "renderer": ("hybrid", "ism"),
+    "obs_mode": ("waveform", "spectrogram", "cues", "all"),
+    "split": ("train", "test"),
+    "reward": ("shaped", "otoworld"),
+    "layout": ("random", "l", "corridor", "two_rooms"),
+}
+
+
+@dataclass(frozen=True)
+class AudioSettings:
+    """Arguments of `AudioEnv` and `AudioVectorEnv` (all by keyword).
+
+    Attributes:
+        num_sources: sources to find, 1 to 4.
+        room: "shoebox", or "polygon" (a `layout` with obstacles).
+        room_size: width, depth and height of a shoebox, m; each a number or a range drawn from a episode.
+        rt60: reverberation time, s, number or range; 0 or None: no reflections.
+        head: "sphere" (rigid sphere of 0.09 m), "none" (two free microphones 0.18 m apart) or the path of a SOFA
+            file with a measured HRTF.
+        renderer: "hybrid" (early images and a diffuse tail) or "ism" (images to `max_order` alone).
+        max_order: highest number of reflections drawn as single images.
+        moving: sources walk between random waypoints.
+        source_speed: their speed, m/s, number or range within (0, 1].
+        distractors: further sources of reserved sound classes that must not be approached.
+        noise_snr_db: diffuse background noise this far below the mixture at the start, dB; None: none.
+        fs: sampling rate, Hz.
+        step_duration: seconds of sound a step.
+        horizon: steps until truncation.
+        found_radius: geodesic distance at which a source counts as found, m.
+        step_size: metres a forward or backward step.
+        turn_deg: degrees a turn.
+        obs_mode: "waveform", "spectrogram", "cues" or "all".
+        expose_pose: add `pose` (x, y in m and heading in rad) to the observation.
+        sounds: "procedural", or the path of a folder of sound files.
+        split: sound instances of "train" or "test".
+        continuous: actions Box(2) (forward speed, turn rate) instead of Discrete(4).
+        reward: "shaped" (potential-based) or "otoworld" (the ancestor's, farmable; for comparison).
+        found_reward, completion_reward: for each source found and for all.
+        step_penalty: taken off each step.
+        shaping_scale: times the change of the shortest remaining tour, 1/m.
+        distractor_penalty: taken off each step within `found_radius` of a distractor.
+        layout: polygon rooms: "random", "l", "corridor" or "two_rooms".
+        num_obstacles: boxes in polygon rooms, number or range.
+    """
+
+    num_sources: int = 2
+    room: str = "shoebox"
+    room_size: tuple[Any, Any, Any] = ((5.0, 10.0), (5.0, 10.0), (2.4, 3.5))
+    rt60: Any = (0.15, 0.6)
+    head: str = "sphere"
+    renderer: str = "hybrid"
+    max_order: int = 6
+    moving: bool = False
+    source_speed: Any = (0.3, 0.8)
+    distractors: int = 0
+    noise_snr_db: float | None = None
+    fs: int = 16000
+    step_duration: float = 0.25
+    horizon: int = 200
+    found_radius: float = 1.0
+    step_size: float = 0.5
+    turn_deg: float = 30.0
+    obs_mode: str = "waveform"
+    expose_pose: bool = False
+    sounds: str = "procedural"
+    split: str = "train"
+    continuous: bool = False
+    reward: str = "shaped"
+    found_reward: float = 10.0
+    completion_reward: float = 10.0
+    step_penalty: float = 0.01
+    shaping_scale: float = 1.0
+    distractor_penalty: float = 0.5
+    layout: str = "random"
+    num_obstacles: Any = (1, 3)
+
+    @classmethod
+    def make(cls, arguments: Mapping[str, Any]) -> AudioSettings:
+        """Settings from keyword arguments.
+
+        Raises:
+            ConfigError: an unknown name (the nearest known one is suggested) or a bad value.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in arguments:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known arguments: {', '.join(known)}"
+                raise ConfigError(f"AuralNav takes no argument {name!r}; {hint}")
+        return cls(**arguments)
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ConfigError(f"{name}={value!r} is not one of {', '.join(allowed)}")
+        if not isinstance(self.num_sources, int) or not 1 <= self.num_sources <= 4:
+            raise ConfigError(f"num_sources={self.num_sources!r}; give a whole number from 1 to 4")
+        if not isinstance(self.distractors, int) or not 0 <= self.distractors <= 4:
+            raise ConfigError(f"distractors={self.distractors!r}; give a whole number from 0 to 4")
+        if not isinstance(self.max_order, int) or not 0 <= self.max_order <= 30:
+            raise ConfigError(f"max_order={self.max_order!r}; give a whole number from 0 to 30")
+        if not isinstance(self.horizon, int) or self.horizon < 1:
+            raise ConfigError(f"horizon={self.horizon!r}; give a positive number of steps")
+        if not isinstance(self.fs, int) or not 4000 <= self.fs <= 96000:
+            raise ConfigError(f"fs={self.fs!r}; give a whole number of Hz from 4000 to 96000")
+        for name in ("found_radius", "step_size", "step_duration", "turn_deg"):
+            _number(name, getattr(self, name), low=0.0, exclusive=True)
+        if self.turn_deg > 180:
+            raise ConfigError(f"turn_deg={self.turn_deg!r}; give at most 180")
+        for name in (
+            "found_reward",
+            "completion_reward",
+            "step_penalty",
+            "shaping_scale",
+            "distractor_penalty",
+        ):
+            _number(name, getattr(self, name), low=0.0)
+        if self.noise_snr_db is not None:
+            _number("noise_snr_db", self.noise_snr_db)
+        if self.block < round(0.04 * self.fs):
+            raise ConfigError(f"step_duration={self.step_duration!r} s is too short; give at least 0.04 s")
+        if len(tuple(self.room_size)) != 3:
+            raise ConfigError(f"room_size={self.room_size!r}; give width, depth and height in metres")
+        # Frozen: the ranges are normalised once, here.
+        sides = tuple(as_range("room_size", side, low=0.0, exclusive=True) for side in self.room_size)
+        object.__setattr__(self, "room_size", sides)
+        object.__setattr__(self, "rt60", as_range("rt60", self.rt60 or 0.0, low=0.0))
+        speed = as_range("source_speed", self.source_speed, low=0.0, exclusive=True)
+        if speed[1] > 1.0:
+            raise ConfigError(f"source_speed={self.source_speed!r}; give at most 1 m/s")
+        object.__setattr__(self, "source_speed", speed)
+        object.__setattr__(self, "num_obstacles", as_range("num_obstacles", self.num_obstacles, low=0.0))
+
+    @property
+    def block(self) -> int:
+        """Samples of sound a step, N."""
+        return round(self.fs * self.step_duration)
+
+    @property
+    def turn(self) -> float:
+        """A turn in radians."""
+        return math.radians(self.turn_deg)
+
+
+def _number(name: str, value: Any, low: float = -math.inf, exclusive: bool = False) -> float:
+    """`value` as a finite float not below `low`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ConfigError(f"{name}={value!r}; give a finite number")
+    if value < low or (exclusive and value == low):
+        raise ConfigError(f"{name}={value!r}; give a number {'above' if exclusive else 'of at least'} {low:g}")
+    return float(value)
+
+
+def as_range(name: str, value: Any, low: float = -math.inf, exclusive: bool = False) -> Range:
+    """A number or a pair as a pair (low, high)."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2:
+        raise ConfigError(f"{name}={value!r}; {_RANGE_ERROR}")
+    first, last = (_number(name, v, low, exclusive) for v in pair)
+    if first > last:
+        raise ConfigError(f"{name}={value!r}; {_RANGE_ERROR}")
+    return first, last
