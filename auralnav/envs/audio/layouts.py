@@ -180,7 +180,7 @@ def sample_layout(kind: str, rng: np.random.Generator, num_obstacles: int = 0) -
     """A random floor plan, 6–12 m a side and 2.4–3.5 m high, its corner at the origin.
 
     ``kind``: l, corridor, two_rooms, or random (one of them). ``num_obstacles``: 0–3 boxes of 0.4–1.2 m
-    (corridors: 0.6 m), at least 0.8 m from walls and each other, so that a disc of radius 0.2 m gets everywhere.
+    (corridors: 0.6 m), at least 0.8 m from walls and each other: a disc of radius 0.2 m gets everywhere.
 
     Raises RoomError for another kind or number, or when the boxes do not fit.
     """
