@@ -147,7 +147,6 @@ def _train(
             session.encode_policy,
             lambda: stop.number is not None,
         )
-        stack.callback(callback.close)
         log = session.attach_logger(
             0 if manifest is None else int(manifest.about["metrics_rows"]), progress_start, track
         )

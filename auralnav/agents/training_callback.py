@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from auralnav.agents.progress import TrainingProgress
 from auralnav.agents.run_folder import RunFolder
 from auralnav.agents.sb3_env import METRICS, REWARD_PREFIX
-from auralnav.agents.training_eval import TrainingEvaluator, score
+from auralnav.agents.training_eval import SHOWN, evaluate_model, score
 from auralnav.configs.schema import ExperimentConfig
 from auralnav.errors import AuralNavError
 from auralnav.files import write_bytes, write_json
@@ -53,7 +53,6 @@ class TrainingCallback(BaseCallback):
         super().__init__()
         self._config, self._run, self._progress = config, run, progress
         self._save, self._encode, self._stop_requested = save, encode, stop_requested
-        self._evaluator: TrainingEvaluator | None = None
         self._recent: deque[dict[str, float]] = deque(maxlen=WINDOW)
         self.evaluations: list[dict[str, float]] = []
         train = config.train
@@ -108,12 +107,10 @@ class TrainingCallback(BaseCallback):
 
     def evaluate(self) -> dict[str, float]:
         """Evaluate the policy as it is now, note the result, keep the best weights."""
-        if self._evaluator is None:
-            self._evaluator = TrainingEvaluator(self._config)
         self.model.policy.set_training_mode(False)
-        means = self._evaluator.run(self.model)
+        means = evaluate_model(self.model, self._config)
         step = self.model.num_timesteps
-        best = max((score(row) for row in self.evaluations), default=-np.inf)
+        best = max((score(row) for row in self.evaluations), default=(-np.inf, -np.inf))
         self.evaluations.append({"step": step, **means})
         write_json(self._run.eval / "evaluations.json", self.evaluations)
         if score(means) > best:
@@ -122,18 +119,11 @@ class TrainingCallback(BaseCallback):
         for key, value in means.items():
             self.logger.record(f"eval/{key.removeprefix(REWARD_PREFIX)}", value)
         self.logger.dump(step)
-        shown = " · ".join(
-            f"{key} {means[key]:.2f}" for key in ("success", "spl", "return", "length") if key in means
-        )
+        shown = " · ".join(f"{key} {means[key]:.2f}" for key in SHOWN if key in means)
         self._progress.say(
             f"evaluation at {step:,} steps ({self._config.train.eval_episodes} episodes): {shown}"
         )
         return means
-
-    def close(self) -> None:
-        """Close the evaluation worlds."""
-        if self._evaluator is not None:
-            self._evaluator.close()
 
     def _due(self, what: str, every: int, step: int) -> bool:
         if not every or step < self._next[what]:

@@ -16,6 +16,7 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Range = PositiveFloat | tuple[PositiveFloat, PositiveFloat]
+Speed = Annotated[float, Field(gt=0, le=1)]
 CountRange = NonNegativeInt | tuple[NonNegativeInt, NonNegativeInt]
 
 AURAL_PREFIX = "AuralNav"
@@ -44,12 +45,12 @@ class AudioEnvConfig(_Strict):
     rt60: NonNegativeFloat | tuple[PositiveFloat, PositiveFloat] | None = None  # 0 = anechoic
     head: str | None = None  # sphere | none | path to a .sofa file
     renderer: Literal["hybrid", "ism"] | None = None
-    max_order: NonNegativeInt | None = None
+    max_order: Annotated[int, Field(ge=0, le=30)] | None = None
     moving: bool | None = None
-    source_speed: Annotated[float, Field(gt=0, le=1)] | tuple[PositiveFloat, PositiveFloat] | None = None
-    distractors: NonNegativeInt | None = None
+    source_speed: Speed | tuple[Speed, Speed] | None = None
+    distractors: Annotated[int, Field(ge=0, le=4)] | None = None
     noise_snr_db: float | None = None
-    fs: Annotated[int, Field(ge=2000, le=96000)] | None = None
+    fs: Annotated[int, Field(ge=4000, le=96000)] | None = None
     step_duration: PositiveFloat | None = None
     horizon: PositiveInt | None = None
     found_radius: PositiveFloat | None = None
@@ -61,10 +62,11 @@ class AudioEnvConfig(_Strict):
     split: Literal["train", "test"] | None = None
     continuous: bool | None = None
     reward: Literal["shaped", "otoworld"] | None = None
-    found_reward: float | None = None
+    found_reward: NonNegativeFloat | None = None
+    completion_reward: NonNegativeFloat | None = None
     step_penalty: NonNegativeFloat | None = None
     shaping_scale: NonNegativeFloat | None = None
-    completion_reward: float | None = None
+    distractor_penalty: NonNegativeFloat | None = None
     layout: Literal["l", "corridor", "two_rooms", "random"] | None = None
     num_obstacles: CountRange | None = None
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from auralnav.configs.load import config_names, dump_config, find_config, load_config, parse_config
 from auralnav.configs.schema import RUN_KEYS, AudioEnvConfig
+from auralnav.envs.audio.settings import AudioSettings
 from auralnav.errors import ConfigError
 
 GOOD = """\
@@ -115,5 +117,6 @@ def test_an_unknown_experiment_names_the_nearest(tmp_path: Path):
         find_config(tmp_path / "missing.yaml")
 
 
-def test_run_keys_exist():
-    assert set(RUN_KEYS) <= set(AudioEnvConfig.model_fields)
+def test_the_schema_knows_every_argument_of_the_environment():
+    arguments = {field.name for field in fields(AudioSettings)}
+    assert set(AudioEnvConfig.model_fields) == set(RUN_KEYS) | arguments
