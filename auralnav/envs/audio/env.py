@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,7 +15,9 @@ from auralnav.envs.audio.observe import Observer
 from auralnav.envs.audio.rng_state import generator_from, generator_state
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.world import AudioWorld
-from auralnav.errors import ConfigError
+from auralnav.errors import ConfigError, MissingDependencyError
+
+_log = logging.getLogger(__name__)
 
 
 class AudioEnv(gym.Env[dict[str, np.ndarray], Any]):
@@ -102,6 +105,7 @@ class AudioEnv(gym.Env[dict[str, np.ndarray], Any]):
         self.bank = open_bank(self.settings.sounds, self.settings.fs, self.settings.split)
         self.world = AudioWorld(self.settings, self.bank)
         self._window: Any = None
+        self._headless = False
         self._running = False
 
     def reset(
@@ -155,11 +159,18 @@ class AudioEnv(gym.Env[dict[str, np.ndarray], Any]):
         picture = draw_scene(self.scene())
         if self.render_mode == "rgb_array":
             return picture
+        if self._headless:
+            return None
         if self._window is None:
             from auralnav.envs.audio.window import Window
 
             self._window = Window()
-        self._window.show(picture)
+        try:
+            self._window.show(picture)
+        except MissingDependencyError as problem:
+            # A machine without a screen runs the episode all the same, and says once why nothing is seen.
+            self._headless = True
+            _log.warning("%s", problem)
         return None
 
     def close(self) -> None:
