@@ -60,14 +60,19 @@ def speed(
 def speed_tables(record: SpeedRecord) -> tuple[Table, Table]:
     """The figures and the ratios of a record, as tables."""
     machine = f"{record.hardware.get('processor', '?')}, {record.hardware.get('cores', '?')} cores"
-    figures = Table(title=f"{record.family}: rates on {machine}", title_justify="left")
-    for column in ("what", "a second", "one takes", ""):
-        figures.add_column(column, justify="left" if column in ("what", "") else "right")
+    figures = Table(title=f"{record.family}: rates a second on {machine}", title_justify="left")
+    figures.add_column("what", no_wrap=True)
+    for column in ("median", "best", "one takes"):
+        figures.add_column(column, justify="right", no_wrap=True)
+    figures.add_column("")
     for one in record.measurements:
-        figures.add_row(one.name, f"{one.value:,.0f}", _duration(1.0 / one.value), one.description)
-    ratios = Table(title="times as fast (median of rounds; least, most)", title_justify="left")
-    for column in ("what", "as what", "median", "least", "most"):
-        ratios.add_column(column, justify="left" if column.endswith("what") else "right")
+        rates = (f"{rate:,.0f}" for rate in (one.value, max(one.rounds)))
+        figures.add_row(one.name, *rates, _duration(1.0 / one.value), one.description)
+    ratios = Table(title="times as fast (rounds paired)", title_justify="left")
+    for column in ("what", "as what"):
+        ratios.add_column(column, no_wrap=True)
+    for column in ("median", "least", "most"):
+        ratios.add_column(column, justify="right", no_wrap=True)
     for one in record.ratios:
         spread = (one.value, min(one.rounds), max(one.rounds))
         ratios.add_row(one.name, one.reference, *(f"{value:.3g} ×" for value in spread))

@@ -46,7 +46,7 @@ def test_a_tiny_run_measures_every_peer_and_writes_the_record(tmp_path):
     for variant in ("hybrid", "hybrid-cues", "anechoic"):
         for form in ("env", "vector"):
             assert {f"{form}/{variant}", f"{form}/{variant}+resets"} <= names
-    assert {"rir/auralnav", "rir/pyroomacoustics", "rir/pyroomacoustics-no-high-pass"} <= names
+    assert {"rir/auralnav", "rir/pyroomacoustics", "rir/pyroomacoustics-no-hpf"} <= names
     assert {"loop/order-6", "loop/order-10", "loop/complete", "loop/anechoic"} <= names
     assert all(one.value > 0 and len(one.rounds) == 2 for one in record.measurements)
     # What is compared is the same response.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -39,14 +40,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "anechoic": {"rt60": 0.0, "obs_mode": "waveform"},
 }
 VARIANT_WORDS = {
-    "hybrid": f"hybrid renderer, RT60 {RT60} s, waveform",
-    "hybrid-cues": f"hybrid renderer, RT60 {RT60} s, cues",
+    "hybrid": f"RT60 {RT60} s, waveform",
+    "hybrid-cues": f"RT60 {RT60} s, cues",
     "anechoic": "anechoic, waveform",
 }
 # Ratio by ratio: (better, reference).
 COMPARISONS = (
     ("rir/auralnav", "rir/pyroomacoustics"),
-    ("rir/auralnav", "rir/pyroomacoustics-no-high-pass"),
+    ("rir/auralnav", "rir/pyroomacoustics-no-hpf"),
     ("env/hybrid", "loop/order-6"),
     ("env/hybrid", "loop/order-10"),
     ("env/hybrid", "loop/complete"),
@@ -75,6 +76,7 @@ def audio_speed(seconds: float = 2.0, rounds: int = 5, report: Report | None = N
     """
     if seconds <= 0 or rounds < 1:
         raise ValueError(f"seconds must be > 0 and rounds >= 1, not {seconds} and {rounds}")
+    load = os.getloadavg()[0]
     peers, words, settings = audio_peers()
     collected: dict[str, list[float]] = {}
     turns = len(peers) * rounds
@@ -106,6 +108,7 @@ def audio_speed(seconds: float = 2.0, rounds: int = 5, report: Report | None = N
             "fs": FS,
             "step_samples": STEP_SAMPLES,
             "num_sources": 2,
+            "load_average_before": round(load, 2),
             "loop_room": ROOM.tolist(),
             "rir_parity_db": rir_parity_db(),
         },
@@ -120,14 +123,18 @@ def audio_peers() -> tuple[list[Peer], dict[str, str], dict[str, dict[str, Any]]
     words: dict[str, str] = {}
     settings: dict[str, dict[str, Any]] = {}
 
-    rir_words = f"order {RIR_ORDER} in 3-D, 2 sources × 2 ears, 16 kHz, one thread"
+    rir_words = f"order {RIR_ORDER} in 3-D, 2 sources × 2 ears, one thread"
     for name, make, said in (
         ("rir/auralnav", _own_responses, "shoebox_rirs"),
         ("rir/pyroomacoustics", lambda: _reference_responses(True), "pyroomacoustics"),
-        ("rir/pyroomacoustics-no-high-pass", lambda: _reference_responses(False), "… without its high-pass"),
+        (
+            "rir/pyroomacoustics-no-hpf",
+            lambda: _reference_responses(False),
+            "pyroomacoustics without its high-pass",
+        ),
     ):
         peers.append(Peer(name, make()))
-        words[name] = f"{said}: {rir_words}"
+        words[name] = f"{said}, {rir_words}"
         settings[name] = {"max_order": RIR_ORDER, "reflection": loop_reflection(), "room": ROOM.tolist()}
 
     complete = complete_order()
@@ -149,7 +156,7 @@ def audio_peers() -> tuple[list[Peer], dict[str, str], dict[str, dict[str, Any]]
             name = f"{form}/{variant}"
             peers.append(Peer(name, run))
             words[name] = f"{said}: {VARIANT_WORDS[variant]}"
-            words[f"{name}+resets"] = f"{words[name]}, resets included"
+            words[f"{name}+resets"] = f"{words[name]}, with resets"
             settings[name] = settings[f"{name}+resets"] = dict(kwargs)
     for peer in peers:
         peer.run(0.0)
@@ -194,7 +201,7 @@ def _reference_responses(high_pass: bool) -> Callable[[float], dict[str, float]]
     reflection = loop_reflection()
 
     def run(seconds: float) -> dict[str, float]:
-        name = "rir/pyroomacoustics" + ("" if high_pass else "-no-high-pass")
+        name = "rir/pyroomacoustics" + ("" if high_pass else "-no-hpf")
         with pyroomacoustics_settings(high_pass) as pra:
             # The room is built outside the clock: only image sources and responses are compared.
             room = build_room(pra, ROOM, SOURCES, _ear_places(), reflection, RIR_ORDER, FS)
