@@ -29,7 +29,7 @@ def pyroomacoustics_images(
     """
     pra = _pyroomacoustics()
     reference = pra.Room(_walls(pra, room), fs=16000, max_order=room.max_order, air_absorption=False)
-    # Straight to its engine: Room.add_source counts wall crossings to tell whether a point is inside, and that
+    # Straight to its engine: Room.add_source counts wall crossings to tell whether a point is inside, which
     # goes wrong over an obstacle, since the floor below it is whole.
     engine = reference.room_engine
     assert engine is not None
