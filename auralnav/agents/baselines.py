@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from auralnav.agents.tracker import TrackerAgent
+from auralnav.configs.schema import AudioEnvConfig
+from auralnav.envs.audio.settings import AudioSettings
 from auralnav.errors import AuralNavError, ConfigError
 
 BASELINES = ("random", "gcc-phat", "oracle")
@@ -105,9 +108,26 @@ def plan_source(worlds: VectorEnv) -> Callable[[int], list[int] | None]:
         single = [env.unwrapped for env in base.envs]
         if all(hasattr(env, "oracle_actions") for env in single):
             return lambda world: single[world].oracle_actions()  # type: ignore[attr-defined]
-    elif hasattr(base, "oracle_actions"):
-        return lambda world: base.oracle_actions(world)  # type: ignore[attr-defined]
+    elif hasattr(base, "worlds"):
+        return lambda world: base.worlds[world].oracle_actions()  # type: ignore[attr-defined]
     raise AuralNavError(f"{type(base).__name__} has no oracle_actions(): choose another agent")
+
+
+def task_settings(env: AudioEnvConfig) -> dict[str, Any]:
+    """All arguments of an environment: the package's defaults, the id's own, then the config's.
+
+    Raises:
+        ConfigError: unknown id, or arguments the environment refuses.
+    """
+    import auralnav
+
+    auralnav.register_envs()
+    try:
+        spec = gym.spec(env.id)
+    except gym.error.Error as error:
+        raise ConfigError(f"env.id: {env.id}: no such environment; `auralnav envs` lists the ids") from error
+    arguments = {**spec.kwargs, **env.task_kwargs()}
+    return vars(AudioSettings.make(arguments)) if env.is_aural else arguments
 
 
 def make_baseline(name: str, task: Mapping[str, Any]) -> Agent:

@@ -23,8 +23,9 @@ from auralnav.errors import CheckpointError, ConfigError
 from auralnav.files import write_json
 from auralnav.provenance import hardware, package_versions, source_commit
 
-EVAL_SEED = 1_000_000
-"""First seed of the evaluation episodes; training uses seeds below it."""
+EVAL_SEED = 2_000_000
+"""First seed of the evaluation episodes. Training never sees them, and neither does the choice of the best
+policy during training (`train.eval_seed`, 1 000 000)."""
 
 SOON = 60
 """Steps within which success is reported beside success at all."""
@@ -231,21 +232,24 @@ class PolicyAgent:
         return self._actions
 
 
-def load_policy_agent(path: str | os.PathLike[str], best: bool = True) -> PolicyAgent:
-    """The agent of a run folder.
+def load_policy_agent(
+    path: str | os.PathLike[str], overrides: tuple[str, ...] = (), best: bool = True
+) -> PolicyAgent:
+    """The agent of a run folder; `agent.config` is the run's config with the overrides.
 
     Args:
         path: the run folder.
+        overrides: `key.sub=value` changes of the config, for example "env.num_sources=3".
         best: take the best policy of the evaluations during training where there is one, else the newest.
 
     Raises:
         CheckpointError: no run there, or a damaged or foreign policy.
+        ConfigError: a wrong override.
     """
     from auralnav.agents.checkpoint import rebuild_policy
-    from auralnav.configs.load import load_config
 
     run = RunFolder.open(Path(path))
-    config = load_config(run.config)
+    config = run.load_config(overrides)
     file = run.best_policy if best and run.best_policy.is_file() else run.policy
     try:
         data = file.read_bytes()

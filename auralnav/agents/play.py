@@ -78,7 +78,7 @@ def terminal_keys() -> Iterator[Iterator[str]]:
 
 
 def text_map(scene: dict[str, Any], width: int = 56) -> Text:
-    """The top view as coloured text: walls, obstacles, trail, sources by their initials, the agent as an arrow."""
+    """The top view as coloured text: walls, trail, sources by their initials, the agent as an arrow."""
     boundary = np.asarray(scene["plan"].boundary, dtype=float)
     low, high = boundary.min(axis=0), boundary.max(axis=0)
     scale = (width - 3) / (high[0] - low[0])  # characters a metre; a line is two characters high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 from typing import Any, Protocol
@@ -106,7 +107,7 @@ def player_command(fs: int) -> tuple[str, list[str]] | None:
 def open_speaker(fs: int) -> tuple[Speaker | None, str]:
     """A speaker for sound at `fs` Hz, or None; and one line for people that says which, or why none."""
     try:
-        import sounddevice
+        sounddevice = importlib.import_module("sounddevice")  # optional, and in no extra of ours
     except (ImportError, OSError):  # OSError: the library is there, PortAudio is not
         pass
     else:

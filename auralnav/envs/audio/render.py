@@ -184,11 +184,10 @@ def _draw_sources(draw: ImageDraw.ImageDraw, view: MapView, scene: dict[str, Any
         _label(draw, view, point, pretty(name), colour)
 
 
-def _draw_distractors(
-    draw: ImageDraw.ImageDraw, view: MapView, scene: dict[str, Any], names: list[str]
-) -> None:
+def _draw_distractors(draw: ImageDraw.ImageDraw, view: MapView, scene: dict[str, Any]) -> None:
     """Sounds that must not be approached: a crossed square, never greyed."""
     u = view.unit
+    names = list(scene.get("distractor_classes", ()))
     places = np.asarray(scene.get("distractors", ()), dtype=np.float64).reshape(-1, 2)
     for index, (x, y) in enumerate(view(places)):
         r = 10 * u
@@ -292,7 +291,7 @@ def draw_scene(scene: dict[str, Any], size: tuple[int, int] = (960, 640)) -> np.
     found = np.asarray(scene["found"], dtype=bool)
     _draw_discs(picture, room, outside, view, scene)
     _draw_sources(draw, view, scene)
-    _draw_distractors(draw, view, scene, list(scene["classes"])[found.size :])
+    _draw_distractors(draw, view, scene)
     _draw_trail(draw, view, np.asarray(scene["trail"], dtype=np.float64).reshape(-1, 2))
     _draw_agent(draw, view, scene["agent"], bool(scene.get("bumped", False)))
     if found.size and found.all():

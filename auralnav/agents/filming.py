@@ -1,0 +1,61 @@
+"""One episode of an agent, recorded with the sound it heard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from auralnav.agents.baselines import Agent
+from auralnav.agents.evaluate import EVAL_SEED
+from auralnav.agents.video import Recorder
+from auralnav.configs.schema import AudioEnvConfig
+from auralnav.errors import AuralNavError
+
+
+def film(
+    agent: Agent, env: AudioEnvConfig, seed: int = EVAL_SEED, split: str = "test", frames_per_step: int = 3
+) -> tuple[Recorder, dict[str, float]]:
+    """Let an agent play one episode and record it.
+
+    Returns:
+        The recorder (its `write` makes the video) and the episode's metrics.
+
+    Raises:
+        AuralNavError: the environment has no scene to draw.
+    """
+    import auralnav
+
+    auralnav.register_envs()
+    kwargs: dict[str, Any] = {**env.task_kwargs(), "split": split}
+    if agent.obs_mode is not None:
+        kwargs["obs_mode"] = agent.obs_mode
+    worlds = gym.make_vec(
+        env.id,
+        num_envs=1,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
+        **kwargs,
+    )
+    assert isinstance(worlds, SyncVectorEnv)
+    world = worlds.envs[0].unwrapped
+    if not hasattr(world, "scene"):
+        raise AuralNavError(f"{env.id} has no scene to draw: videos are of AuralNav environments only")
+    recorder = Recorder(frames_per_step)
+    try:
+        agent.attach(worlds)
+        agent.reset(1, seed)
+        observation, info = worlds.reset(seed=[seed])
+        recorder.add(world.scene())  # type: ignore[attr-defined]
+        start, over = np.ones(1, dtype=bool), False
+        while not over:
+            observation, _, terminated, truncated, info = worlds.step(agent.act(observation, start))
+            start = np.zeros(1, dtype=bool)
+            recorder.add(world.scene())  # type: ignore[attr-defined]
+            over = bool(terminated[0] or truncated[0])
+    finally:
+        worlds.close()
+    metrics = info.get("episode_metrics", {})
+    return recorder, {key: float(value[0]) for key, value in metrics.items() if not key.startswith("_")}

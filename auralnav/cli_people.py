@@ -1,0 +1,269 @@
+"""`auralnav eval`, `auralnav play`, `auralnav demo`: what people see, hear and compare."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from auralnav.errors import AuralNavError, ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from auralnav.agents.baselines import Agent
+    from auralnav.agents.evaluate import EvaluationRecord
+    from auralnav.configs.schema import AudioEnvConfig
+
+DEMO_CONFIG = "auralnav-demo-dqn"
+COLUMNS = (
+    ("success_60", "success in 60 steps"),
+    ("success", "success"),
+    ("spl", "SPL"),
+    ("sna", "SNA"),
+    ("return", "return"),
+    ("steps", "steps"),
+)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="env.KEY=VALUE", help="Change a setting, for example env.sounds=DIR."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the application."""
+    app.command("eval")(evaluate_command)
+    app.command("play")(play_command)
+    app.command("demo")(demo_command)
+
+
+def evaluate_command(
+    agents: Annotated[
+        list[str], typer.Argument(metavar="AGENT…", help="Run folders, or random, gcc-phat, oracle.")
+    ],
+    env: Annotated[
+        str | None, typer.Option("--env", help="Environment id; a run folder brings its own.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Fixed evaluation episodes.")] = 100,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first episode.")] = None,
+    split: Annotated[str, typer.Option(help="Sounds of the test or the train split.")] = "test",
+    num_envs: Annotated[int, typer.Option(min=1, help="Worlds stepped at once.")] = 16,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest policy, not the best one.")] = False,
+    video: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Film one episode with its sound, .mp4.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the result, .json (several agents: one each).")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Evaluate agents on fixed episodes; several are compared on the same ones."""
+    changes = tuple(overrides or ())
+    _only_env(changes)
+    for path, suffix in ((video, ".mp4"), (record, ".json")):
+        if path is not None and path.suffix != suffix:
+            raise typer.BadParameter(f"{path}: give a name that ends in {suffix}")
+    from auralnav.agents import evaluate as evaluation
+    from auralnav.agents.demo import best_seed
+    from auralnav.agents.filming import film
+
+    console = _console()
+    first = evaluation.EVAL_SEED if seed is None else seed
+    chosen = [_agent(name, env, changes, not newest) for name in agents]
+    records = []
+    with _progress(console) as progress:
+        for agent, config in chosen:
+            records.append(
+                evaluation.record(
+                    agent,
+                    config,
+                    episodes,
+                    command=shlex.join(sys.argv),
+                    seed=first,
+                    split=split,
+                    num_envs=num_envs,
+                    on_episode=episode_bar(progress, agent.name, episodes),
+                )
+            )
+    console.print(results_table(records))
+    for (agent, config), entry in zip(chosen, records, strict=True):
+        mark = f"-{_file_name(agent.name)}" if len(chosen) > 1 else ""
+        if record is not None:
+            where = entry.write(record.with_stem(record.stem + mark))
+            console.print(f"record: {where}", soft_wrap=True, highlight=False)
+        if video is not None:
+            recorder, _ = film(agent, config, best_seed(entry), split)
+            where = recorder.write(video.with_stem(video.stem + mark))
+            console.print(f"video: {where}", soft_wrap=True, highlight=False)
+
+
+def play_command(
+    env: Annotated[str, typer.Argument(help="Environment id.")] = "AuralNav-v0",
+    seed: Annotated[int | None, typer.Option(help="Seed of the episode.")] = None,
+    keys: Annotated[
+        str | None, typer.Option(help="Press these keys instead of reading the terminal.")
+    ] = None,
+    blind: Annotated[bool, typer.Option("--blind", help="No map: find the sources by ear.")] = False,
+    mute: Annotated[bool, typer.Option("--mute", help="Play no sound.")] = False,
+    record: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Save the walk at the end, .mp4 or .wav.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Walk by keyboard and hear what the agent hears."""
+    if record is not None and record.suffix not in (".mp4", ".wav"):
+        raise typer.BadParameter(f"{record}: give a name that ends in .mp4 or .wav")
+    import gymnasium as gym
+
+    import auralnav
+    from auralnav.agents.baselines import task_settings
+    from auralnav.agents.play import HELP, PlaySession, save_recording, scripted_keys, terminal_keys
+    from auralnav.agents.speaker import open_speaker
+    from auralnav.agents.video import Recorder
+
+    console = _console()
+    config = env_config(env, tuple(overrides or ()))
+    task = task_settings(config)
+    if not config.is_aural:
+        raise ConfigError(f"{env}: only AuralNav environments can be played by ear")
+    auralnav.register_envs()
+    world = gym.make(config.id, **config.task_kwargs())
+    speaker, words = (None, "sound is off") if mute else open_speaker(int(task["fs"]))
+    console.print(f"{words}\n{HELP}", highlight=False)
+    recorder = Recorder() if record is not None else None
+    session = PlaySession(world, console, speaker, blind, recorder)
+    try:
+        with nullcontext(scripted_keys(keys)) if keys is not None else terminal_keys() as pressed:
+            info = session.run(pressed, seed)
+    finally:
+        if speaker is not None:
+            speaker.close()
+        world.close()
+    metrics = info.get("episode_metrics")
+    if metrics:
+        shown = ", ".join(f"{key} {float(value):.2f}" for key, value in metrics.items() if value is not None)
+        console.print(f"episode over: {shown}", highlight=False)
+    console.print(f"return {session.total:.2f}", highlight=False)
+    if recorder is not None and record is not None:
+        console.print(f"recording: {save_recording(recorder, record)}", soft_wrap=True, highlight=False)
+
+
+def demo_command(
+    minutes: Annotated[float, typer.Option(min=0.05, help="Training time.")] = 7.0,
+    episodes: Annotated[int, typer.Option(min=1, help="Evaluation episodes for each agent.")] = 100,
+    run_dir: Annotated[Path | None, typer.Option(help="Folder of the run.", file_okay=False)] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a DQN to walk to sounds, compare it with the baselines, draw its curve and film it."""
+    from auralnav.configs.load import load_config
+
+    config = load_config(DEMO_CONFIG, list(overrides or ()))
+    from auralnav.agents.demo import run_demo
+
+    console = _console()
+    with _progress(console) as progress:
+        result = run_demo(
+            config,
+            minutes,
+            episodes,
+            run_dir,
+            console,
+            # The training has its own bar; this one appears when the evaluation starts.
+            lambda name, total: episode_bar(progress, name, total),
+        )
+    if result.stopped:
+        console.print(f"stopped; continue with: auralnav train --resume {result.run}", highlight=False)
+        raise typer.Exit(130)
+    console.print(results_table(result.records))
+    console.print(
+        f"trained {result.steps:,} steps in {result.seconds:,.0f} s\nrun folder: {result.run}\n"
+        f"learning curve: {result.curve}\nvideo with sound: {result.video}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def results_table(records: Sequence[EvaluationRecord]) -> Table:
+    """Agents as rows, measures as columns, each a mean with its 95 % bootstrap interval."""
+    from rich.table import Table
+
+    first = records[0]
+    table = Table(
+        title=f"{first.env_id}: {len(first.episodes)} episodes, seeds from {first.first_seed}, "
+        f"mean [95 % interval]"
+    )
+    table.add_column("agent", no_wrap=True)
+    for _, title in COLUMNS:
+        table.add_column(title, justify="right")
+    for entry in records:
+        summary = entry.summary
+        cells = [str(summary[key]) if key in summary else "-" for key, _ in COLUMNS]
+        table.add_row(entry.agent, *cells)
+    return table
+
+
+def env_config(env_id: str, changes: Sequence[str]) -> AudioEnvConfig:
+    """The environment part of a config made of an id and `env.…` overrides.
+
+    Raises:
+        ConfigError: an override of something else, an unknown key or a bad value.
+    """
+    from auralnav.configs.load import parse_config
+
+    _only_env(changes)
+    text = f"name: command-line\nalgorithm: dqn\nenv:\n  id: {env_id}\n"
+    return parse_config(text, list(changes), source="--set").env
+
+
+def episode_bar(progress: Progress, name: str, total: int) -> Callable[[int], None]:
+    """A new bar for an agent; what comes back is called with the number of episodes done."""
+    task = progress.add_task(name, total=total)
+    return lambda done: progress.update(task, completed=done)
+
+
+def _agent(name: str, env: str | None, changes: tuple[str, ...], best: bool) -> tuple[Agent, AudioEnvConfig]:
+    from auralnav.agents.baselines import BASELINES, make_baseline, task_settings
+
+    if name not in BASELINES:
+        if not Path(name).is_dir():
+            raise AuralNavError(
+                f"{name}: neither a run folder nor a baseline; baselines are {', '.join(BASELINES)}"
+            )
+        from auralnav.agents.evaluate import load_policy_agent
+
+        wanted = () if env is None else (f"env.id={env}",)
+        agent = load_policy_agent(name, (*wanted, *changes), best)
+        return agent, agent.config.env
+    config = env_config(env or "AuralNav-v0", changes)
+    return make_baseline(name, task_settings(config)), config
+
+
+def _only_env(changes: Sequence[str]) -> None:
+    for change in changes:
+        if not change.startswith("env."):
+            raise ConfigError(f"--set {change}: only env.… can be set here, for example env.sounds=DIR")
+
+
+def _file_name(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text).strip("-")
+
+
+def _progress(console: Console) -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(soft_wrap=not sys.stdout.isatty())
