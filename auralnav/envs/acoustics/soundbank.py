@@ -124,6 +124,14 @@ class FolderBank:
                 f"no usable sound among {len(found)} files in {self.root} ({problems[0]}): "
                 "add a wav, flac, ogg or mp3 file"
             )
+        # A bank built after a file has changed is another bank, and must not be given the old clips.
+        versions = repr([(str(ref), self._key(name)) for ref, name in sorted(self._files.items())])
+        self._identity = (
+            str(self.root),
+            self.fs,
+            self.max_seconds,
+            hashlib.sha256(versions.encode()).hexdigest(),
+        )
         for problem in problems:
             warnings.warn(f"sound left out: {problem}", UserWarning, stacklevel=2)
         chosen = _split_files(self.root, self._files.values(), split, split_fraction)
@@ -134,7 +142,7 @@ class FolderBank:
     @property
     def identity(self) -> Hashable:
         """See `SoundBank.identity`."""
-        return (str(self.root), self.fs, self.max_seconds)
+        return self._identity
 
     def draw(self, rng: np.random.Generator, exclude: Collection[str] = ()) -> ClipRef:
         """See `SoundBank.draw`."""

@@ -286,6 +286,26 @@ def test_open_bank_knows_both_kinds(tmp_path: Path) -> None:
     assert isinstance(open_bank(str(tmp_path), FS, "test"), FolderBank)
 
 
+def test_identity_is_that_of_the_clips(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(0))
+    first = FolderBank(tmp_path, FS)
+    assert (
+        first.identity
+        == FolderBank(tmp_path, FS, "test").identity
+        == pickle.loads(pickle.dumps(first)).identity
+    )
+    assert first.identity != FolderBank(tmp_path, 8_000).identity
+    write(path, noise(1, 1.1))
+    second = FolderBank(tmp_path, FS)
+    assert second.identity != first.identity
+    assert not np.array_equal(
+        second.clip(ClipRef("a", 0))[:4000], load_recording(write(path, noise(0)), FS)[:4000]
+    )
+    assert (
+        ProceduralBank(FS).identity == ProceduralBank(FS, "test").identity != ProceduralBank(8_000).identity
+    )
+
+
 def test_banks_pickle(tmp_path: Path) -> None:
     write(tmp_path / "a.wav", noise(0))
     for bank in (ProceduralBank(FS, "test"), FolderBank(tmp_path, FS)):
