@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; then command -v $$p; break; fi; done)
+WORKERS ?= 2
 PYTEST_ARGS ?=
 
 .PHONY: help venv demo test test-slow lint type bench clean
@@ -30,7 +31,7 @@ demo: $(STAMP)  ## train a DQN to walk to sounds, compare it with the baselines,
 	$(BIN)/auralnav demo
 
 test: $(STAMP)  ## the tests, without the slow ones
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test-slow: $(STAMP)  ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 7200 $(PYTEST_ARGS)

@@ -16,6 +16,6 @@ os.environ["WANDB_MODE"] = "disabled"
 os.environ["WANDB_SILENT"] = "true"
 os.environ.pop("WANDB_API_KEY", None)
 
-# A shared machine has no fixed pace, and what passed once passes again: no deadlines, the same examples always.
+# No deadlines: a shared machine has no fixed pace. The same examples always: what passed once passes again.
 settings.register_profile("auralnav", deadline=None, derandomize=True)
 settings.load_profile("auralnav")
