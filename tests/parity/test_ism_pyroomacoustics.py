@@ -1,7 +1,7 @@
 """The image-source kernel against pyroomacoustics.
 
-Its responses are ours times 4π and 40 samples later (half its 81-tap filter), and it high-passes them at 10 Hz
-unless told not to. Its sinc comes from a table of 20 points a sample in float32: what is left of the
+Its responses are ours times 4π and 40 samples later (half its 81-tap filter), and it high-passes them at
+10 Hz unless told not to. Its sinc comes from a table of 20 points a sample in float32: what is left of the
 difference, some −60 dB, is that table's.
 """
 
