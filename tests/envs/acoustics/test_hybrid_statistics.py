@@ -39,7 +39,7 @@ class ImpulseBank:
 
 @lru_cache(maxsize=1)
 def responses() -> list[dict]:
-    """For each of 20 random rooms: the RT60 asked for, the hybrid responses to two sources, all images of one."""
+    """For each of 20 random rooms: RT60 asked for, hybrid responses of two sources, all images of one."""
     rooms = []
     for seed in range(ROOMS):
         rt60 = 0.2 + 0.4 * seed / (ROOMS - 1)
