@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auralnav import cli_people
 from auralnav.cli_bench import bench_app
 from auralnav.errors import AuralNavError
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bench_app, name="bench")
+cli_people.register(app)
 
 Overrides = Annotated[
     list[str] | None,
