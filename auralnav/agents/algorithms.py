@@ -100,6 +100,8 @@ def policy_parts(config: ExperimentConfig, space: spaces.Space) -> tuple[type[Ba
     kwargs: dict[str, Any] = {
         "net_arch": list(config.policy.net_arch),
         "activation_fn": _ACTIVATIONS[config.policy.activation],
+        # One fused kernel for the whole update: about a tenth of a gradient step of these small networks.
+        "optimizer_kwargs": {"fused": True} | ({"eps": 1e-5} if config.algorithm == "ppo" else {}),
     }
     is_dict = isinstance(space, spaces.Dict)
     if is_dict:
