@@ -10,6 +10,7 @@ from auralnav.envs.acoustics.head import HeadModel, head_model
 from auralnav.envs.acoustics.images import shoebox_images
 from auralnav.envs.acoustics.loops import BlockedClip, blocked_clip
 from auralnav.envs.acoustics.polygon import PolygonImages
+from auralnav.envs.acoustics.polygon_rooms import late_energy, mean_reflection_for_rt60, missing_energy
 from auralnav.envs.acoustics.soundbank import ClipRef, SoundBank
 from auralnav.envs.acoustics.stream import BinauralStream, Images, Pose
 from auralnav.envs.acoustics.tail import cut_noise, late_tail
@@ -18,8 +19,6 @@ from auralnav.envs.audio.episode import EAR_HEIGHT, Episode
 from auralnav.envs.audio.settings import AudioSettings
 
 SPEED_OF_SOUND = 343.0
-POLYGON_ORDER = 2
-"""Reflections drawn as single images in polygon rooms, where each costs a visibility test a pose."""
 
 
 class RoomSound:
@@ -69,7 +68,8 @@ class RoomSound:
         whole = math.ceil(float(np.linalg.norm(size)) * fs / SPEED_OF_SOUND) + 1
         hybrid = settings.renderer == "hybrid"
         if settings.room == "polygon":
-            return self._design_polygon(rng, join if hybrid and episode.rt60 > 0 else 2 * whole)
+            reach = 2 if episode.rt60 == 0 else settings.max_order + 2  # a path round corners, then walls
+            return self._design_polygon(rng, join if hybrid and episode.rt60 > 0 else reach * whole)
         if episode.rt60 == 0:
             return None, whole
         listener = np.array([*episode.start[:2], self.ear_height])
@@ -83,9 +83,7 @@ class RoomSound:
         return tail, join
 
     def _design_polygon(self, rng: np.random.Generator, limit: int) -> tuple[np.ndarray | None, int]:
-        """As :meth:`_design`, for polygon rooms: Eyring's reflection, the tail's level from the diffuse field."""
-        from auralnav.envs.acoustics.polygon_rooms import late_energy, mean_reflection_for_rt60
-
+        """As :meth:`_design`, for polygon rooms: walls and tail from the statistics of the diffuse field."""
         episode = self._episode
         plan = episode.plan
         volume = plan.area * plan.height
@@ -95,9 +93,10 @@ class RoomSound:
         if episode.rt60 > 0:
             self.reflection = mean_reflection_for_rt60(volume, surface, episode.rt60)
             if self._settings.renderer == "hybrid":
-                late = late_energy(volume, episode.rt60, JOIN_SECONDS)
-                tail = late_tail(rng, len(episode.clips), episode.rt60, self.head, late)
-        order = min(self._settings.max_order, POLYGON_ORDER) if episode.rt60 > 0 else 0
+                late = late_energy(volume, episode.rt60)
+                missing = missing_energy(volume, surface, episode.rt60, self._settings.max_order)
+                tail = late_tail(rng, len(episode.clips), episode.rt60, self.head, late, missing)
+        order = self._settings.max_order if episode.rt60 > 0 else 0
         self._polygon = PolygonImages(
             plan.boundary,
             plan.height,
