@@ -198,14 +198,19 @@ def results_table(records: Sequence[EvaluationRecord]) -> Table:
     first = records[0]
     table = Table(
         title=f"{first.env_id}: {len(first.episodes)} episodes, seeds from {first.first_seed}, "
-        f"mean [95 % interval]"
+        f"mean and 95 % interval"
     )
     table.add_column("agent", no_wrap=True)
     for _, title in COLUMNS:
         table.add_column(title, justify="right")
     for entry in records:
         summary = entry.summary
-        cells = [str(summary[key]) if key in summary else "-" for key, _ in COLUMNS]
+        cells = [
+            f"{value.mean:.2f}\n[dim]{value.low:.2f}–{value.high:.2f}[/]"
+            if (value := summary.get(key))
+            else "–"
+            for key, _ in COLUMNS
+        ]
         table.add_row(entry.agent, *cells)
     return table
 

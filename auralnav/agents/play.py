@@ -169,6 +169,8 @@ class PlaySession:
                 live.update(self._picture(self._heard()), refresh=True)
                 if terminated or truncated:
                     break
+        if not self.console.is_terminal:
+            self.console.print()  # Without a terminal the last picture comes without its line end.
         return info
 
     def _heard(self) -> dict[str, Any]:
