@@ -1,4 +1,4 @@
-"""Polygon rooms as pyroomacoustics computes them: the reference for the beam tree, and far slower."""
+"""Polygon rooms as pyroomacoustics computes them: the reference for the beam tree."""
 
 from __future__ import annotations
 
