@@ -87,6 +87,25 @@ def test_killed_training_resumes_exactly(tmp_path: Path):
     kill_repeatedly(tmp_path, "dqn", steps=20_000, kills=3)
 
 
+def test_an_interrupt_saves_and_says_how_to_resume(tmp_path: Path):
+    config, run = tmp_path / "tiny.yaml", tmp_path / "run"
+    config.write_text(CONFIG.format(algorithm="dqn", steps=1_000_000))
+    process = subprocess.Popen(
+        command(str(config), "--run-dir", str(run)),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not (run / "resume" / "manifest.json").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    shown, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert f"continue with: auralnav train --resume {run}" in shown.replace("\n", " ")
+    assert "Traceback" not in errors
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
 def test_training_killed_ten_times_resumes_exactly(tmp_path: Path, algorithm: str):
