@@ -68,9 +68,10 @@ class WandbLog(KVWriter):
         """One line that says where the figures go."""
         if self.mode == "online":
             return f"Weights & Biases: {self._run.url}"
-        return (
-            f"Weights & Biases: {self.mode}, no key found; send it later with `wandb sync {self._run.dir}/.."
-        )
+        if self.mode == "offline":
+            folder = Path(self._run.dir).parent
+            return f"Weights & Biases: no key, so offline; send it later with: wandb sync {folder}"
+        return f"Weights & Biases: {self.mode} (WANDB_MODE)"
 
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
