@@ -63,14 +63,19 @@ class BinauralStream:
         # Rows of responses: time 0 at FRONT_GUARD, room for an image's taps at both ends.
         shape = (sources, 2, FRONT_GUARD + width + back_guard(head))
         self._template = np.zeros(shape, dtype=np.float32)
+        # Images write no further than this, so only this much of a response changes with the pose.
+        self._drawn = min(shape[2], FRONT_GUARD + reach + back_guard(head))
         self._responses = [np.zeros(shape, dtype=np.float32) for _ in range(2)]
         self._spectra: list[np.ndarray | None] = [None, None]
         self._firsts = [np.zeros((sources, 2), dtype=np.int64) for _ in range(2)]
         self._tails: list[np.ndarray] = []
         if tail is not None:
             self._template[:, :, FRONT_GUARD : FRONT_GUARD + min(block, tail.shape[2])] = tail[:, :, :block]
+            for response in self._responses:
+                response[:] = self._template
             for start in range(block, tail.shape[2], block):
                 self._tails.append(sfft.rfft(tail[:, :, start : start + block], self._n))
+        self._total = np.zeros((2, 2, self._n // 2 + 1), dtype=np.complex64)
         fade = min(round(CROSSFADE_SECONDS * head.fs), block)
         ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)
         self._ramp = ramp.astype(np.float32)
@@ -110,7 +115,7 @@ class BinauralStream:
     def _draw(self, slot: int, images: Images, pose: Pose) -> None:
         """Response of all sources at `pose` into `slot` (0 new, 1 old)."""
         out = self._responses[slot]
-        np.copyto(out, self._template)
+        np.copyto(out[:, :, : self._drawn], self._template[:, :, : self._drawn])
         ear_responses(images, pose, self.head, out, self._limit, self._firsts[slot])
         if not self._direct:
             self._spectra[slot] = sfft.rfft(out[:, :, FRONT_GUARD : FRONT_GUARD + self._n])
@@ -122,14 +127,14 @@ class BinauralStream:
         new, old = self._spectra
         assert new is not None and old is not None
         # Rows: left and right through the new responses, then through the old; the tail is the same in both.
-        total = np.zeros((2, 2, self._n // 2 + 1), dtype=np.complex64)
+        total = self._total
+        total[0] = 0
         for age, part in enumerate(self._tails, start=1):
             for k in sources:
                 heard = self._clip_spectrum(k, self.index - age)
                 if heard is not None:
                     _accumulate(total[0], heard, part[k])
-        if self._tails:
-            total[1] = total[0]
+        total[1] = total[0]
         for k in sources:
             heard = self._clip_spectrum(k, self.index)
             if heard is not None:
