@@ -169,8 +169,7 @@ def loop_reflection() -> float:
     from auralnav.envs.acoustics.walls import solve_reflection
 
     head = _ear_places().mean(axis=0)
-    pairs = np.stack([SOURCES, np.broadcast_to(head, SOURCES.shape)], axis=1)
-    return solve_reflection(ROOM, pairs, RT60, HYBRID_ORDER).reflection
+    return solve_reflection(ROOM, SOURCES, head, RT60, HYBRID_ORDER, FS).reflection
 
 
 def complete_order() -> int:

@@ -79,7 +79,7 @@ def cut_noise(head: HeadModel, start: int, n: int) -> np.ndarray:
 def late_tail(
     rng: np.random.Generator,
     sources: int,
-    rt60: float,
+    rt60: np.ndarray | float,
     head: HeadModel,
     late_energy: np.ndarray | float,
     missing_energy: np.ndarray | None = None,
@@ -93,17 +93,17 @@ def late_tail(
     Args:
         rng: source of randomness.
         sources: number of sources (each has its own noise).
-        rt60: s; with `band_rt60` the time of all bands not named.
+        rt60: [sources] or scalar, s; with `band_rt60` the time of all bands not named.
         head: head model (sets the sampling rate and the diffuse field's colour).
         late_energy: [sources] or scalar, Σ g²/(4πd)² after the join, 1/m².
-        missing_energy: float64 [bins of BIN_SECONDS up to the join] before it, or None.
+        missing_energy: float64 [sources, bins] or [bins] of BIN_SECONDS up to the join, 1/m², or None.
         band_rt60: octave centre, Hz → s, where a band decays at its own rate.
 
     Returns:
         float32 [sources, 2, n].
     """
     fs = head.fs
-    n = tail_samples(max([rt60, *(band_rt60 or {}).values()]), fs)
+    n = tail_samples(max(float(np.max(rt60)), *(band_rt60 or {0.0: 0.0}).values()), fs)
     noise = np.stack([cut_noise(head, int(rng.integers(_BANK_SAMPLES)), n) for _ in range(sources)])
     if not band_rt60:
         return noise * _envelope(n, rt60, fs, late_energy, missing_energy)
@@ -127,14 +127,16 @@ def _even(noise: np.ndarray, fs: int) -> np.ndarray:
 def _envelope(n, rt60, fs, late_energy, missing_energy) -> np.ndarray:
     """Standard deviation of the tail at each sample, float32 [sources or 1, 1, n]."""
     join = round(JOIN_SECONDS * fs)
-    late = np.atleast_1d(np.asarray(late_energy, dtype=np.float64))
-    rate = 6 * math.log(10) / (rt60 * fs)  # of energy, a sample
-    variance = np.zeros((len(late), n))
-    variance[:, join:] = late[:, None] * rate * np.exp(-rate * np.arange(n - join))
-    if missing_energy is not None and join <= n:
-        slots = np.minimum((np.arange(join) / (fs * BIN_SECONDS)).astype(int), len(missing_energy) - 1)
-        variance[:, :join] = np.asarray(missing_energy)[slots] / (fs * BIN_SECONDS)
-    return np.sqrt(variance).astype(np.float32)[:, None, :]
+    late = np.atleast_1d(np.asarray(late_energy, dtype=np.float64))[:, None]
+    rate = 6 * math.log(10) / (np.atleast_1d(rt60)[:, None] * fs)  # of energy, a sample
+    spread = np.exp(-0.5 * rate * np.arange(n - join)) * np.sqrt(late * rate)
+    deviation = np.zeros((len(spread), n), dtype=np.float32)
+    deviation[:, join:] = spread
+    if missing_energy is not None:
+        missing = np.atleast_2d(missing_energy)
+        slots = np.minimum((np.arange(join) / (fs * BIN_SECONDS)).astype(int), missing.shape[1] - 1)
+        deviation[:, :join] = np.sqrt(missing / (fs * BIN_SECONDS))[:, slots]
+    return deviation[:, None, :]
 
 
 def _octaves(n, fs, rt60, band_rt60):

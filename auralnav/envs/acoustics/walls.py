@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numba import njit
+from scipy.signal import butter, sosfilt
 
 from auralnav.envs.acoustics.fractional import SPEED_OF_SOUND
+from auralnav.envs.acoustics.ism import shoebox_rirs
 from auralnav.errors import RoomError
 
 BIN_SECONDS = 1e-3
@@ -30,16 +33,17 @@ class WallDesign:
 
     Attributes:
         reflection: amplitude coefficient of all six walls, in [0, 1).
-        tail_rt60: decay time of the exponential that must follow the join for the whole to have the T20 asked
-            for (image energy decays fast at first and slowly later, so it is not the request itself), s.
-        late_energy: Σ g²/(4πd)² of all images arriving at or after JOIN_SECONDS, 1/m².
-        missing_energy: float64 [JOIN_SECONDS / BIN_SECONDS] the same per bin before the join, of the images
+        tail_rt60: float64 [S] decay time of the exponential that must follow the join for a source's whole
+            response to have the T20 asked for (image energy decays fast at first and slowly later, so it is not
+            the request itself), s.
+        late_energy: float64 [S] Σ g²/(4πd)² of all images arriving at or after JOIN_SECONDS, 1/m².
+        missing_energy: float64 [S, JOIN_SECONDS / BIN_SECONDS] the same per bin before the join, of the images
             above the early order, 1/m².
     """
 
     reflection: float
-    tail_rt60: float
-    late_energy: float
+    tail_rt60: np.ndarray
+    late_energy: np.ndarray
     missing_energy: np.ndarray
 
 
@@ -52,21 +56,26 @@ def eyring_reflection(room_size: np.ndarray, rt60: float, c: float = SPEED_OF_SO
 
 def solve_reflection(
     room_size: np.ndarray,
-    pairs: np.ndarray,
+    sources: np.ndarray,
+    listener: np.ndarray,
     rt60: float,
     early_order: int,
+    fs: int,
     c: float = SPEED_OF_SOUND,
 ) -> WallDesign:
-    """Uniform reflection whose image energy decays with the T20 asked for, by bisection.
+    """Uniform reflection whose image energy decays with the T20 asked for, by bisection, and tails to match.
 
     Eyring's formula is only the starting scale: alone it decays some 43 % too slowly in small rooms, because
-    images along the longest axis meet fewer walls than diffuse sound does.
+    images along the longest axis meet fewer walls than diffuse sound does. The reflection follows from the mean
+    decay over the sources; each source's tail from its own early images, as they add up where the listener is.
 
     Args:
         room_size: [3] m.
-        pairs: [P, 2, 3] m: source and listener positions whose decays are averaged.
+        sources: [S, 3] m.
+        listener: [3] m.
         rt60: reverberation time asked for, s, > 0.
         early_order: highest order drawn as single images.
+        fs: sampling rate of the responses to come, Hz.
         c: speed of sound, m/s.
 
     Raises:
@@ -75,26 +84,42 @@ def solve_reflection(
     if not rt60 > 0:
         raise RoomError(f"rt60 must be positive, got {rt60}; use rt60=0 on the environment for no reflections")
     size = np.asarray(room_size, dtype=np.float64)
+    places = np.asarray(sources, dtype=np.float64)
     seconds = max(rt60 * _DECAY_DB / 60.0, 2 * JOIN_SECONDS)
-    table = np.zeros((math.ceil(seconds / BIN_SECONDS), _ORDERS))
-    places = np.asarray(pairs, dtype=np.float64)
-    count_energy(size, places, BIN_SECONDS * c, table)
-    table /= len(places)
-    orders = 2.0 * np.arange(_ORDERS)
-
-    beta, tail_rt60 = _design(table, rt60, _remainder_bins(len(table)), round(JOIN_SECONDS / BIN_SECONDS))
+    tables = np.zeros((len(places), math.ceil(seconds / BIN_SECONDS), _ORDERS))
+    count_energy(size, places, np.asarray(listener, dtype=np.float64), BIN_SECONDS * c, tables)
+    last = max(tables.shape[1] // 5, 1)
+    beta = _solve_beta(tables.sum(axis=0), rt60, last)
     if not beta > 0:
         raise RoomError(f"rt60 {rt60} s is too long for a room of {size.tolist()} m; ask for a shorter one")
-    energy = table @ beta**orders
+    powers = beta ** (2.0 * np.arange(_ORDERS))
     join = round(JOIN_SECONDS / BIN_SECONDS)
-    late = float(energy[join:].sum()) + _remainder(energy, rt60, _remainder_bins(len(table)))
-    above = table[:join, early_order + 1 :] @ beta ** orders[early_order + 1 :]
-    return WallDesign(float(beta), float(tail_rt60), late, above)
+    energy = tables @ powers
+    missing = tables[:, :join, early_order + 1 :] @ powers[early_order + 1 :]
+    drawn = _drawn_energy(size, places, np.asarray(listener), beta, early_order, fs, join, c)
+    late = np.array([row[join:].sum() + _remainder(row, rt60, last) for row in energy])
+    tail_rt60 = np.array(
+        [_solve_tail(d + m, e, rt60, len(energy[0])) for d, m, e in zip(drawn, missing, late, strict=True)]
+    )
+    return WallDesign(float(beta), tail_rt60, late, missing)
 
 
-def _remainder_bins(bins: int) -> int:
-    """Bins at the table's end whose mean level stands for the energy at its end: the last 20 %."""
-    return max(bins // 5, 1)
+def _drawn_energy(size, sources, listener, beta, order, fs, join, c) -> np.ndarray:
+    """Energy per bin before the join of the early images as they sound together, float64 [S, join].
+
+    Direct sound, floor and ceiling arrive within a millisecond or two and add as pressures, not as energies. The
+    low end, where all images add in phase, is left out as it is from every measure of decay.
+    """
+    samples = round(BIN_SECONDS * join * fs)
+    response = shoebox_rirs(size, sources, listener[None], beta, order, fs, n_samples=samples, c=c)[:, 0]
+    heard = sosfilt(_highpass(fs), response.astype(np.float64))
+    slots = np.minimum((np.arange(samples) / (fs * BIN_SECONDS)).astype(int), join - 1)
+    return np.stack([np.bincount(slots, weights=row * row, minlength=join) for row in heard])
+
+
+@lru_cache(maxsize=8)
+def _highpass(fs: int) -> np.ndarray:
+    return butter(4, 125.0, "highpass", fs=fs, output="sos")
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -139,68 +164,75 @@ def _t20(energy, beyond):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _decay_of(table, beta, rt60, last):
-    bins, orders = table.shape
+def _decay_of(table, spans, beta, rt60, last):
+    """T20 of the energy at reflection `beta`; spans [bins, 2] bound each bin's orders."""
+    bins = table.shape[0]
     energy = np.zeros(bins)
     square = beta * beta
     for i in range(bins):
         total = 0.0
-        for k in range(orders - 1, -1, -1):  # Horner's rule
+        for k in range(spans[i, 1], spans[i, 0] - 1, -1):  # Horner's rule
             total = total * square + table[i, k]
-        energy[i] = total
-    return _t20(energy, _remainder(energy, rt60, last)), energy
+        energy[i] = total * square ** spans[i, 0]
+    return _t20(energy, _remainder(energy, rt60, last))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _joined_decay_of(energy, late, tail_rt60, join):
-    rate = 6.0 * math.log(10.0) / tail_rt60 * BIN_SECONDS
-    joined = energy.copy()
-    for i in range(join, len(energy)):
-        joined[i] = late * rate * math.exp(-rate * (i - join + 0.5))
-    return _t20(joined, late * math.exp(-rate * (len(energy) - join)))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _design(table, rt60, last, join):
-    """(reflection, decay time of the tail) by bisection; (0, 0) when no reflection decays that slowly."""
+def _solve_beta(table, rt60, last):
+    """Reflection whose decay has the T20 `rt60`; 0 when none decays that slowly."""
+    bins, orders = table.shape
+    spans = np.zeros((bins, 2), dtype=np.int64)
+    for i in range(bins):
+        used = np.nonzero(table[i])[0]
+        if len(used):
+            spans[i, 0], spans[i, 1] = used[0], used[-1]
     low, high = 0.02, 0.999
-    if _decay_of(table, high, rt60, last)[0] < rt60:
-        return 0.0, 0.0
+    if _decay_of(table, spans, high, rt60, last) < rt60:
+        return 0.0
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        if _decay_of(table, middle, rt60, last)[0] < rt60:
+        if _decay_of(table, spans, middle, rt60, last) < rt60:
             low = middle
         else:
             high = middle
-    beta = 0.5 * (low + high)
-    energy = _decay_of(table, beta, rt60, last)[1]
-    late = energy[join:].sum() + _remainder(energy, rt60, last)
+    return 0.5 * (low + high)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _solve_tail(early, late, rt60, bins):
+    """Decay time of an exponential of energy `late` after the `early` bins that gives the whole T20 `rt60`."""
+    join = len(early)
+    joined = np.empty(bins)
+    joined[:join] = early
     low, high = 0.5 * rt60, 2.0 * rt60
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        if _joined_decay_of(energy, late, middle, join) < rt60:
+        rate = 6.0 * math.log(10.0) / middle * BIN_SECONDS
+        for i in range(join, bins):
+            joined[i] = late * rate * math.exp(-rate * (i - join + 0.5))
+        if _t20(joined, late * math.exp(-rate * (bins - join))) < rt60:
             low = middle
         else:
             high = middle
-    return beta, 0.5 * (low + high)
+    return 0.5 * (low + high)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def count_energy(size, pairs, bin_metres, table):
-    """Add 1/(4πd)² of every image within the table's reach to table[arrival bin, order], over all `pairs`."""
-    bins, orders = table.shape
+def count_energy(size, sources, listener, bin_metres, tables):
+    """Add 1/(4πd)² of every image of source s within reach to tables[s, arrival bin, order]."""
+    bins, orders = tables.shape[1], tables.shape[2]
     reach = bins * bin_metres
     scale = 1.0 / (16.0 * math.pi * math.pi)
-    for p in range(pairs.shape[0]):
-        sx, sy, sz = pairs[p, 0]
-        lx, ly, lz = pairs[p, 1]
+    lx, ly, lz = listener[0], listener[1], listener[2]
+    for s in range(sources.shape[0]):
+        sx, sy, sz = sources[s, 0], sources[s, 1], sources[s, 2]
+        table = tables[s]
         limit_x = int(reach / size[0]) + 2
         for nx in range(-limit_x, limit_x + 1):
             dx = nx * size[0] + (sx if nx % 2 == 0 else size[0] - sx) - lx
             if abs(dx) >= reach:
                 continue
-            span_y = math.sqrt(reach * reach - dx * dx)
-            limit_y = int(span_y / size[1]) + 2
+            limit_y = int(math.sqrt(reach * reach - dx * dx) / size[1]) + 2
             for ny in range(-limit_y, limit_y + 1):
                 dy = ny * size[1] + (sy if ny % 2 == 0 else size[1] - sy) - ly
                 flat = dx * dx + dy * dy

@@ -74,7 +74,7 @@ class RoomSound:
             return None, whole
         listener = np.array([*episode.start[:2], self.ear_height])
         walls = solve_reflection(
-            size, np.stack([episode.places(0)[:1], listener[None]], axis=1), episode.rt60, settings.max_order
+            size, episode.places(0), listener, episode.rt60, settings.max_order, fs
         )
         self.reflection = walls.reflection
         if not hybrid:
