@@ -224,7 +224,8 @@ def env_config(env_id: str, changes: Sequence[str]) -> AudioEnvConfig:
     from auralnav.configs.load import parse_config
 
     _only_env(changes)
-    text = f"name: command-line\nalgorithm: dqn\nenv:\n  id: {env_id}\n"
+    # PPO stands here because it allows every action space; nothing is trained.
+    text = f"name: command-line\nalgorithm: ppo\nenv:\n  id: {env_id}\n"
     return parse_config(text, list(changes), source="--set").env
 
 

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from auralnav.agents.video import read_audio
+from auralnav.cli import app, main
+
+SHORT = ["--set", "env.num_sources=1", "--set", "env.horizon=30"]
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_eval_compares_baselines_and_writes_records_and_a_video(tmp_path):
+    out, video = tmp_path / "result.json", tmp_path / "film.mp4"
+    text = run(
+        "eval", "gcc-phat", "random", "--env", "AuralNav-Anechoic-v0", "--episodes", "4", *SHORT,
+        "--record", str(out), "--video", str(video),
+    )  # fmt: skip
+    assert "gcc-phat" in text and "random" in text and "SPL" in text
+    tracker = json.loads((tmp_path / "result-gcc-phat.json").read_text())
+    assert tracker["env_kwargs"]["horizon"] == 30 and len(tracker["episodes"]) == 4
+    assert (tmp_path / "result-random.json").exists()
+    track, _ = read_audio(tmp_path / "film-gcc-phat.mp4")
+    assert abs(track).max() > 0.01
+
+
+def test_play_walks_scripted_keys_and_saves_the_walk(tmp_path):
+    video = tmp_path / "walk.mp4"
+    text = run("play", "AuralNav-v0", "--keys", "wwadq", "--seed", "1", "--mute", "--record", str(video))
+    assert "step 4/200" in text and "return" in text and "turn left" in text
+    track, rate = read_audio(video)
+    assert abs(track.shape[1] / rate - (5 * 0.25 + 1.0)) < 0.2
+    assert "█" not in run("play", "--keys", "q", "--blind", "--mute").split("step 0")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["eval", "nobody"], "baselines are random, gcc-phat, oracle"),
+        (["eval", "random", "--env", "AuralNav-v99"], "auralnav envs"),
+        (["eval", "random", "--set", "env.num_source=1"], "num_sources"),
+        (["eval", "random", "--set", "train.seed=1"], "only env"),
+        (["eval", "gcc-phat", "--set", "env.continuous=true"], "continuous=False"),
+        (["eval", "random", "--set", "env.sounds=/no/such/folder", "--episodes", "1"], "/no/such/folder"),
+        (["play", "AuralNav-v0", "--keys", "wz"], "'z' is no key"),
+        (["play", "CartPole-v1", "--keys", "w"], "only AuralNav"),
+    ],
+)
+def test_bad_requests_are_one_line_with_the_fix(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert words in error and error.startswith("error: ") and len(error.splitlines()) == 1
