@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from auralnav.configs.schema import ExperimentConfig
 from auralnav.errors import ConfigError
-from auralnav.policies.extractors import AuralExtractor
+from auralnav.policies.extractors import AuralExtractor, VectorExtractor
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "silu": nn.SiLU}
 
@@ -106,7 +106,12 @@ def policy_parts(config: ExperimentConfig, space: spaces.Space) -> tuple[type[Ba
     is_dict = isinstance(space, spaces.Dict)
     if is_dict:
         kwargs["features_extractor_class"] = AuralExtractor
-        kwargs["features_extractor_kwargs"] = {"map_features": config.policy.cnn_features}
+        kwargs["features_extractor_kwargs"] = {
+            "map_features": config.policy.cnn_features,
+            "standardise": config.policy.standardise,
+        }
+    elif config.policy.standardise:
+        kwargs["features_extractor_class"] = VectorExtractor
     if config.algorithm == "dqn":
         return (MultiInputPolicy if is_dict else DQNPolicy), kwargs
     return (MultiInputActorCriticPolicy if is_dict else ActorCriticPolicy), kwargs

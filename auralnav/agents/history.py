@@ -165,9 +165,15 @@ class HistoryStack:
 
 
 class HistoryWrapper(VecEnvWrapper):
-    """SB3 `VecEnv` wrapper that stacks as `HistoryStack` does, right at the borders of episodes."""
+    """SB3 `VecEnv` wrapper that stacks as `HistoryStack` does, right at the borders of episodes.
 
-    def __init__(self, venv: VecEnv, history: int = 1, previous_action: bool = False) -> None:
+    Rewards are given out times `reward_scale`; the episode's return in the infos stays the task's own.
+    """
+
+    def __init__(
+        self, venv: VecEnv, history: int = 1, previous_action: bool = False, reward_scale: float = 1.0
+    ) -> None:
+        self.reward_scale = reward_scale
         self.stack = HistoryStack(
             venv.observation_space, venv.action_space, venv.num_envs, history, previous_action
         )
@@ -193,7 +199,7 @@ class HistoryWrapper(VecEnvWrapper):
                 self.stack.push_world(world, infos[world]["terminal_observation"], self._actions[world])
                 infos[world]["terminal_observation"] = self.stack.world_value(world)
             self.stack.reset(obs, dones)
-        return self.stack.value(), rewards, dones, infos
+        return self.stack.value(), rewards * np.float32(self.reward_scale), dones, infos
 
     def state(self) -> dict[str, Any] | None:
         """The state of the worlds and of the stacks, or None where the worlds cannot give theirs."""

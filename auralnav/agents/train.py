@@ -68,7 +68,9 @@ class TrainResult:
 
 def make_training_env(config: ExperimentConfig) -> HistoryWrapper:
     """The worlds of a config as SB3 sees them: adapted, with the frames stacked."""
-    return HistoryWrapper(make_vector_adapter(config.env), config.env.history, config.env.previous_action)
+    learner = config.dqn if config.algorithm == "dqn" else config.ppo
+    worlds, env = make_vector_adapter(config.env), config.env
+    return HistoryWrapper(worlds, env.history, env.previous_action, learner.reward_scale)
 
 
 def start(

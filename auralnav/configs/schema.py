@@ -105,6 +105,7 @@ class PolicyConfig(_Strict):
     activation: Literal["relu", "tanh", "elu", "silu"] = "relu"
     memory: Literal["none"] = "none"
     cnn_features: PositiveInt = 128  # size of a spectrogram's features
+    standardise: bool = False  # flat inputs to mean 0, variance 1, by statistics of the first 200 000
 
 
 class TrainConfig(_Strict):
@@ -128,6 +129,7 @@ class _Learner(_Strict):
     batch_size: Annotated[int, Field(ge=2)] = 256
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.99
     max_grad_norm: PositiveFloat = 10.0
+    reward_scale: PositiveFloat = 1.0  # what the learner sees of each reward; records keep the task's own
 
 
 class DQNConfig(_Learner):
