@@ -37,7 +37,8 @@ class RunningStandardiser(nn.Module):
         """Standardised [B, size]; in training mode the batch counts into the statistics first."""
         if self.training and len(values) > 1 and float(self.running_rows) < self.rows:
             self._count(values.detach())
-        return ((values - self.running_mean) * torch.rsqrt(self.running_var + 1e-4)).clamp(-self.limit, self.limit)
+        scaled = (values - self.running_mean) * torch.rsqrt(self.running_var + 1e-4)
+        return scaled.clamp(-self.limit, self.limit)
 
     def _count(self, values: torch.Tensor) -> None:
         # Merging of means and variances: Chan, Golub & LeVeque (1983).
