@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 DEMO_CONFIG = "auralnav-demo-dqn"
 COLUMNS = (
-    ("success_60", "success in 60 steps"),
-    ("success", "success"),
-    ("spl", "SPL"),
-    ("sna", "SNA"),
-    ("return", "return"),
-    ("steps", "steps"),
+    ("success_60", "success in\n60 steps", 2),
+    ("success", "success\nat all", 2),
+    ("spl", "SPL", 2),
+    ("sna", "SNA", 2),
+    ("return", "return", 1),
 )
+"""Measure, title and decimals of each column."""
 
 Overrides = Annotated[
     list[str] | None,
@@ -193,24 +193,32 @@ def demo_command(
 
 def results_table(records: Sequence[EvaluationRecord]) -> Table:
     """Agents as rows, measures as columns, each a mean with its 95 % bootstrap interval."""
+    from rich import box
     from rich.table import Table
 
     first = records[0]
     table = Table(
         title=f"{first.env_id}: {len(first.episodes)} episodes, seeds from {first.first_seed}, "
-        f"mean and 95 % interval"
+        "mean and 95 % interval",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        # Eighty columns hold an experiment's name and all measures.
+        padding=(0, 1, 0, 0),
     )
     table.add_column("agent", no_wrap=True)
-    for _, title in COLUMNS:
-        table.add_column(title, justify="right")
+    for _, title, _ in COLUMNS:
+        table.add_column(title, justify="right", no_wrap=True)
     for entry in records:
         summary = entry.summary
-        cells = [
-            f"{value.mean:.2f}\n[dim]{value.low:.2f}–{value.high:.2f}[/]"
-            if (value := summary.get(key))
-            else "–"
-            for key, _ in COLUMNS
-        ]
+        cells = []
+        for key, _, digits in COLUMNS:
+            value = summary.get(key)
+            if value is None:
+                cells.append("–")
+            else:
+                cells.append(
+                    f"{value.mean:.{digits}f}\n[dim]{value.low:.{digits}f}–{value.high:.{digits}f}[/]"
+                )
         table.add_row(entry.agent, *cells)
     return table
 

@@ -257,4 +257,4 @@ def load_policy_agent(
         raise CheckpointError(f"{file}: cannot be read ({error.strerror}); train the run first") from error
     policy, _, _ = rebuild_policy(data, config, str(file))
     policy.set_training_mode(False)
-    return PolicyAgent(policy, config, name=f"{config.algorithm} ({config.name})")
+    return PolicyAgent(policy, config, name=config.name)

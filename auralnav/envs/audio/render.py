@@ -157,9 +157,30 @@ def _draw_discs(
             reach = (0.25 + (ring + phase) / 3.6) * r
             tint = (*colour, int(130 * (1.0 - (ring + phase) / 3.2)))
             draw.ellipse((x - reach, y - reach, x + reach, y + reach), outline=tint, width=round(2 * u))
-        corner = (max(0, int(disc[0]) - 2), max(0, int(disc[1]) - 2))
-        box = (*corner, min(picture.width, int(disc[2]) + 3), min(picture.height, int(disc[3]) + 3))
-        picture.paste(room.crop(box), corner, outside.crop(box))
+        _cut(picture, room, outside, disc)
+
+
+def _cut(
+    picture: Image.Image, room: Image.Image, outside: Image.Image, box: tuple[float, float, float, float]
+) -> None:
+    """Restore walls and what lies beyond them inside `box`, over which something was drawn."""
+    corner = (max(0, int(box[0]) - 2), max(0, int(box[1]) - 2))
+    whole = (*corner, min(picture.width, int(box[2]) + 3), min(picture.height, int(box[3]) + 3))
+    picture.paste(room.crop(whole), corner, outside.crop(whole))
+
+
+def _draw_beam(
+    picture: Image.Image, room: Image.Image, outside: Image.Image, view: MapView, pose: Any
+) -> None:
+    """Where the agent faces, as a beam that ends at the walls."""
+    draw = ImageDraw.Draw(picture, "RGBA")
+    x, y = view(np.asarray(pose[:2]))
+    degrees = -np.degrees(float(pose[2]))
+    for reach, alpha in ((62 * view.unit, 45), (48 * view.unit, 70)):
+        box = (x - reach, y - reach, x + reach, y + reach)
+        draw.pieslice(box, degrees - 24, degrees + 24, fill=(245, 165, 40, alpha))
+    reach = 62 * view.unit
+    _cut(picture, room, outside, (x - reach, y - reach, x + reach, y + reach))
 
 
 def _draw_sources(draw: ImageDraw.ImageDraw, view: MapView, scene: dict[str, Any]) -> None:
@@ -223,7 +244,7 @@ def _draw_trail(draw: ImageDraw.ImageDraw, view: MapView, trail: np.ndarray) -> 
 
 
 def _draw_agent(draw: ImageDraw.ImageDraw, view: MapView, pose: Any, bumped: bool) -> None:
-    """Head from above: hair, nose, a beam of sight, left ear red and right ear blue (the panel's colours)."""
+    """Head from above: hair, nose, left ear red and right ear blue (the panel's colours)."""
     x, y = view(np.asarray(pose[:2]))
     theta = float(pose[2])
     u, r = view.unit, 17 * view.unit
@@ -236,13 +257,6 @@ def _draw_agent(draw: ImageDraw.ImageDraw, view: MapView, pose: Any, bumped: boo
         return float(point[0]), float(point[1])
 
     degrees = -np.degrees(theta)
-    for reach, alpha in ((62 * u, 45), (48 * u, 70)):
-        draw.pieslice(
-            (x - reach, y - reach, x + reach, y + reach),
-            degrees - 24,
-            degrees + 24,
-            fill=(245, 165, 40, alpha),
-        )
     if bumped:
         ring = r + 13 * u
         draw.ellipse((x - ring, y - ring, x + ring, y + ring), outline=(202, 60, 9, 220), width=round(3 * u))
@@ -290,6 +304,7 @@ def draw_scene(scene: dict[str, Any], size: tuple[int, int] = (960, 640)) -> np.
     draw = ImageDraw.Draw(picture, "RGBA")
     found = np.asarray(scene["found"], dtype=bool)
     _draw_discs(picture, room, outside, view, scene)
+    _draw_beam(picture, room, outside, view, scene["agent"])
     _draw_sources(draw, view, scene)
     _draw_distractors(draw, view, scene)
     _draw_trail(draw, view, np.asarray(scene["trail"], dtype=np.float64).reshape(-1, 2))
