@@ -59,7 +59,10 @@ def steps_for(config: ExperimentConfig, minutes: float) -> int:
     speed = 1.0
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:
-            speed = train.start(probe, Path(folder) / "probe").steps_per_second
+            timed = train.start(probe, Path(folder) / "probe")
+        if timed.signal is not None:
+            raise KeyboardInterrupt
+        speed = timed.steps_per_second
     # A tenth is left for evaluations and checkpoints on the way.
     fitting = int(0.9 * speed * 60.0 * minutes)
     return max(FEWEST_STEPS, min(config.train.total_steps, fitting // 1_000 * 1_000))
