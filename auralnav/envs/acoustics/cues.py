@@ -52,7 +52,9 @@ class CueConfig:
         self.n = n
         self.window_length = 2 * round(WINDOW_SECONDS * fs / 2)
         if n < self.window_length:
-            raise ValueError(f"a block of {n} samples is shorter than the {self.window_length} of one STFT window")
+            raise ValueError(
+                f"a block of {n} samples is shorter than the {self.window_length} of one STFT window"
+            )
         self.hop = self.window_length // 2
         self.frames = 1 + (n - self.window_length) // self.hop
         self.bins = self.window_length // 2 + 1

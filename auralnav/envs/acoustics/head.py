@@ -92,6 +92,8 @@ def shadow_filter(angle: float, fs: int, radius: float = HEAD_RADIUS, c: float =
     Args:
         angle: radians from the ear's axis, 0 to π.
         fs: Hz.
+        radius: of the head, m.
+        c: speed of sound, m/s.
 
     Returns:
         (b0, b1, pole): y[n] = b0 x[n] + b1 x[n−1] + pole · y[n−1].

@@ -126,7 +126,7 @@ def ear_responses(
 
 @njit(inline="always")
 def _arc_cosine(x):
-    """acos to 2e-8 rad (Abramowitz & Stegun 4.4.46), since libm's call would stop vectorising."""
+    """Arc cosine to 2e-8 rad (Abramowitz & Stegun 4.4.46), since libm's call would stop vectorising."""
     a = abs(x)
     p = -0.0012624911
     p = p * a + 0.0066700901
@@ -145,7 +145,21 @@ _CHUNK = 64
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _ears_kernel(
-    positions, gains, owners, x, y, z, cos_h, sin_h, mode, table, direction_bins, per_metre, limit, out, firsts
+    positions,
+    gains,
+    owners,
+    x,
+    y,
+    z,
+    cos_h,
+    sin_h,
+    mode,
+    table,
+    direction_bins,
+    per_metre,
+    limit,
+    out,
+    firsts,
 ):
     half_ear = 0.5 * EAR_DISTANCE
     radius = HEAD_RADIUS * per_metre

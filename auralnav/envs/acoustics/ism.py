@@ -90,7 +90,10 @@ def shoebox_rirs_batch(
         sources: [B, S, D] m.
         mics: [B, M, D] m.
         reflections: [B], [B, 1] or [B, 2·D].
-        max_order, fs, n_samples, c: as in :func:`shoebox_rirs`; the longest room sets the length.
+        max_order: as in :func:`shoebox_rirs`.
+        fs: as there.
+        n_samples: as there; None: the longest room sets the length.
+        c: as there.
         threads: rooms are shared among this many threads (the kernel releases the GIL).
 
     Returns:
@@ -178,9 +181,7 @@ def axis_images(length, position, order, low, high, places, gains):
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _rooms_kernel(
-    sizes, sources, mics, walls, max_order, dimensions, fs, c, table, out, start, stop
-):
+def _rooms_kernel(sizes, sources, mics, walls, max_order, dimensions, fs, c, table, out, start, stop):
     width = 2 * max_order + 1
     places = np.empty((3, width))
     gains = np.empty((3, width))

@@ -73,7 +73,7 @@ class BlockedClip:
         return self._unrolled[stop - length : stop]
 
     def spectrum(self, index: int, n: int) -> np.ndarray:
-        """rfft of the `n` samples that end with block `index`, complex64 [n // 2 + 1]."""
+        """The rfft of the `n` samples that end with block `index`, complex64 [n // 2 + 1]."""
         spectra = self._spectra.get(n)
         if spectra is None:
             windows = np.stack([self.window(i, n) for i in range(self.blocks)])

@@ -88,7 +88,9 @@ class BinauralStream:
         self._draw(0, images, pose)
         return self._render()
 
-    def resume(self, index: int, images: Images, pose: Pose, images_before: Images, pose_before: Pose) -> None:
+    def resume(
+        self, index: int, images: Images, pose: Pose, images_before: Images, pose_before: Pose
+    ) -> None:
         """Continue as if block `index` had just been rendered by a step from `pose_before` to `pose`."""
         self.index = index
         self._draw(1, images_before, pose_before)
@@ -216,7 +218,12 @@ def _fir(x, responses, firsts, taps, start, out):
             h0, h1, h2, h3, h4, h5, h6, h7 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]
             b = start - (j - FRONT_GUARD)
             x0, x1, x2, x3 = x[b : b + n], x[b - 1 : b - 1 + n], x[b - 2 : b - 2 + n], x[b - 3 : b - 3 + n]
-            x4, x5, x6, x7 = x[b - 4 : b - 4 + n], x[b - 5 : b - 5 + n], x[b - 6 : b - 6 + n], x[b - 7 : b - 7 + n]
+            x4, x5, x6, x7 = (
+                x[b - 4 : b - 4 + n],
+                x[b - 5 : b - 5 + n],
+                x[b - 6 : b - 6 + n],
+                x[b - 7 : b - 7 + n],
+            )
             for i in range(n):
                 y[i] += (
                     h0 * x0[i] + h1 * x1[i] + h2 * x2[i] + h3 * x3[i]

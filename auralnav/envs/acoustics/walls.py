@@ -24,7 +24,9 @@ JOIN_SECONDS = 0.05
 
 _ORDERS = 96  # orders past this one share the last row: β^(2·96) is below −60 dB for every β < 0.965
 _BISECTIONS = 18  # to 4e-6 of a reflection
-_DECAY_DB = 33.0  # images are counted until the decay asked for has reached this; an exponential stands for the rest
+_DECAY_DB = (
+    33.0  # images are counted until the decay asked for has reached this; an exponential stands for the rest
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ def solve_reflection(
         RoomError: when no reflection below 1 reaches `rt60`.
     """
     if not rt60 > 0:
-        raise RoomError(f"rt60 must be positive, got {rt60}; use rt60=0 on the environment for no reflections")
+        raise RoomError(
+            f"rt60 must be positive, got {rt60}; use rt60=0 on the environment for no reflections"
+        )
     size = np.asarray(room_size, dtype=np.float64)
     places = np.asarray(sources, dtype=np.float64)
     seconds = max(rt60 * _DECAY_DB / 60.0, 2 * JOIN_SECONDS)
@@ -180,7 +184,7 @@ def _decay_of(table, spans, beta, rt60, last):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _solve_beta(table, rt60, last):
     """Reflection whose decay has the T20 `rt60`; 0 when none decays that slowly."""
-    bins, orders = table.shape
+    bins = table.shape[0]
     spans = np.zeros((bins, 2), dtype=np.int64)
     for i in range(bins):
         used = np.nonzero(table[i])[0]

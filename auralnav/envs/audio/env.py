@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -20,7 +20,7 @@ from auralnav.errors import ConfigError, MissingDependencyError
 _log = logging.getLogger(__name__)
 
 
-class AudioEnv(gym.Env[dict[str, np.ndarray], Any]):
+class AudioEnv(gym.Env[Any, Any]):
     """Walk to sound sources by ear.
 
     ## Description
@@ -42,9 +42,9 @@ class AudioEnv(gym.Env[dict[str, np.ndarray], Any]):
     | key | shape | range | what | obs_mode |
     |---|---|---|---|---|
     | `audio` | (2, N) | [−1, 1] | what the ears heard in this step, left and right | waveform, all |
-    | `spectrogram` | (2, F, T) | [0, 8.3] | log1p(1000·abs(STFT)), 32 ms Hann windows, half overlap | spectrogram, all |
+    | `spectrogram` | (2, F, T) | [0, 8.3] | log1p(1000·abs(STFT)), 32 ms Hann windows | spectrogram, all |
     | `cues` | (C,) | [−1, 1] | GCC-PHAT, phase and level differences, levels by band | cues, all |
-    | `agent_info` | (4,) | [−1, 1] | cos θ, sin θ turned since the start, last bump, horizon left | always |
+    | `agent_info` | (4,) | [−1, 1] | cos θ, sin θ of odometry, last bump, share of horizon left | always |
     | `pose` | (3,) | finite | x, y (m), heading (rad) | with `expose_pose` |
 
     N = fs · step_duration (16 kHz · 0.25 s = 4000). At the defaults F = 257, T = 14 and C = 95 (layout in
@@ -60,11 +60,12 @@ class AudioEnv(gym.Env[dict[str, np.ndarray], Any]):
     |---|---|
     | `found` | +10 for each source found |
     | `step` | −0.01 a step |
-    | `shaping` | Φ(after, found removed) − Φ(before), Φ = −length of the shortest geodesic tour through all remaining sources |
+    | `shaping` | Φ(after, found removed) − Φ(before), Φ = −length of the shortest tour of what is left |
     | `complete` | +10 when all are found |
     | `distractor` | −0.5 a step within the found radius of a distractor |
 
-    The shaping is potential-based (Ng, Harada & Russell 1999), so it telescopes and cannot be farmed.
+    Tours are geodesic, through the places of all sources not yet found. The shaping is potential-based (Ng,
+    Harada & Russell 1999), so it telescopes and cannot be farmed.
     `reward="otoworld"` gives OtoWorld's terms for comparison (found +100, step −0.5, turn −0.1, closeness
     1/distance to the nearest source whenever nothing is found). That reward can be farmed: turning on the spot
     beside a source, say 1 m from it, earns −0.6 + 1 = +0.4 a step for ever.
@@ -91,7 +92,7 @@ class AudioEnv(gym.Env[dict[str, np.ndarray], Any]):
     * v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "human"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 4}
 
     def __init__(self, *, render_mode: str | None = None, **settings: Any) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):

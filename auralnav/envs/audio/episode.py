@@ -137,7 +137,9 @@ def _place(rng, plan, geo, count, settings, fixed) -> tuple[np.ndarray, tuple[fl
         if key in fixed:
             spots = np.atleast_2d(fixed[key])[:, :2]
             if not plan.contains(spots, BODY_RADIUS).all():
-                raise RoomError(f"{name} of the reset options lies outside the room or within 0.2 m of a wall")
+                raise RoomError(
+                    f"{name} of the reset options lies outside the room or within 0.2 m of a wall"
+                )
     apart = settings.found_radius + _START_GAP
     for attempt in range(_TRIES):
         # Small rooms get smaller gaps before they are refused: walls first, then neighbours.

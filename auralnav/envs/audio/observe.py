@@ -25,7 +25,7 @@ class Observer:
         self.settings = settings
         mode = settings.obs_mode
         self.cue_config = CueConfig(settings.fs, settings.block)
-        boxes: dict[str, spaces.Space] = {}
+        boxes: dict[str, spaces.Box] = {}
         if mode in ("waveform", "all"):
             boxes["audio"] = spaces.Box(-1.0, 1.0, (2, settings.block), np.float32)
         if mode in ("spectrogram", "all"):
@@ -40,14 +40,15 @@ class Observer:
         if settings.expose_pose:
             high = np.array([_LARGEST_ROOM, _LARGEST_ROOM, math.pi], dtype=np.float32)
             boxes["pose"] = spaces.Box(-high, high, dtype=np.float32)
-        self.space = spaces.Dict(boxes)
+        self.boxes = boxes
+        self.space = spaces.Dict(dict(boxes))
         self.action_space: spaces.Space = (
             spaces.Box(-1.0, 1.0, (2,), np.float32) if settings.continuous else spaces.Discrete(4)
         )
 
     def empty(self) -> dict[str, np.ndarray]:
         """An observation of zeros."""
-        return {key: np.zeros(box.shape, dtype=np.float32) for key, box in self.space.spaces.items()}
+        return {key: np.zeros(box.shape, dtype=np.float32) for key, box in self.boxes.items()}
 
     def fill(self, world: AudioWorld, out: dict[str, np.ndarray]) -> None:
         """Write the world's observation into the arrays of `out`."""

@@ -73,9 +73,7 @@ class RoomSound:
         if episode.rt60 == 0:
             return None, whole
         listener = np.array([*episode.start[:2], self.ear_height])
-        walls = solve_reflection(
-            size, episode.places(0), listener, episode.rt60, settings.max_order, fs
-        )
+        walls = solve_reflection(size, episode.places(0), listener, episode.rt60, settings.max_order, fs)
         self.reflection = walls.reflection
         if not hybrid:
             return None, whole * (settings.max_order + 1)

@@ -143,7 +143,12 @@ class AudioSettings:
         # Frozen: the ranges are normalised once, here.
         sides = tuple(as_range("room_size", side, low=0.0, exclusive=True) for side in self.room_size)
         object.__setattr__(self, "room_size", sides)
-        object.__setattr__(self, "rt60", as_range("rt60", self.rt60 or 0.0, low=0.0))
+        rt60 = as_range("rt60", self.rt60 or 0.0, low=0.0)
+        if rt60[1] > 3.0:
+            raise ConfigError(
+                f"rt60={self.rt60!r}; give at most 3 s (the images of a longer decay are too many)"
+            )
+        object.__setattr__(self, "rt60", rt60)
         speed = as_range("source_speed", self.source_speed, low=0.0, exclusive=True)
         if speed[1] > 1.0:
             raise ConfigError(f"source_speed={self.source_speed!r}; give at most 1 m/s")
@@ -166,7 +171,9 @@ def _number(name: str, value: Any, low: float = -math.inf, exclusive: bool = Fal
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ConfigError(f"{name}={value!r}; give a finite number")
     if value < low or (exclusive and value == low):
-        raise ConfigError(f"{name}={value!r}; give a number {'above' if exclusive else 'of at least'} {low:g}")
+        raise ConfigError(
+            f"{name}={value!r}; give a number {'above' if exclusive else 'of at least'} {low:g}"
+        )
     return float(value)
 
 

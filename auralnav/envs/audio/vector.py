@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import error
@@ -45,7 +45,7 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         **settings: arguments of `AudioEnv`.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata: dict[str, Any] = {
         "render_modes": ["rgb_array"],
         "render_fps": 4,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
@@ -87,7 +87,7 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         self._started = False
         self._observations = {
             key: np.zeros((num_envs, *box.shape), dtype=np.float32)
-            for key, box in self.single_observation_space.spaces.items()
+            for key, box in self.observer.boxes.items()
         }
 
     # Vector API -------------------------------------------------------------------------------------------
@@ -102,7 +102,9 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         rest = dict(options or {})
         mask = np.asarray(rest.pop("reset_mask", np.ones(self.num_envs, dtype=bool)))
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ConfigError(f"reset_mask must be bool of shape ({self.num_envs},), got {mask.dtype} {mask.shape}")
+            raise ConfigError(
+                f"reset_mask must be bool of shape ({self.num_envs},), got {mask.dtype} {mask.shape}"
+            )
         if not self._started and not mask.all():
             raise error.ResetNeeded("the first reset must reset every world")
         fixed = checked_options(rest, self.settings)
@@ -150,7 +152,13 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         self._each(advance)
         self._finished = terminated | truncated
         stepped = np.ones(self.num_envs, dtype=bool) if again is None else ~again
-        return deepcopy(self._observations), rewards, terminated, truncated, self._infos(terms, metrics, stepped)
+        return (
+            deepcopy(self._observations),
+            rewards,
+            terminated,
+            truncated,
+            self._infos(terms, metrics, stepped),
+        )
 
     def _infos(self, terms, metrics, stepped) -> dict[str, Any]:
         count = self.settings.num_sources
@@ -201,7 +209,9 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
     def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Continue from what `state` returned, bit for bit."""
         if len(states) != self.num_envs:
-            raise ConfigError(f"{len(states)} states for {self.num_envs} worlds; restore with num_envs={len(states)}")
+            raise ConfigError(
+                f"{len(states)} states for {self.num_envs} worlds; restore with num_envs={len(states)}"
+            )
         for i, state in enumerate(states):
             self.worlds[i].restore(state)
             self._fill(i)
@@ -217,7 +227,9 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         else:
             seeds = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
-            raise ConfigError(f"{len(seeds)} seeds for {self.num_envs} worlds; give one number or one a world")
+            raise ConfigError(
+                f"{len(seeds)} seeds for {self.num_envs} worlds; give one number or one a world"
+            )
         if not self._rngs:
             self._rngs = [seeding.np_random(s)[0] for s in seeds]
             return

@@ -175,7 +175,7 @@ class AudioWorld:
     # What agents and people see -----------------------------------------------------------------------------
 
     def agent_info(self, out: np.ndarray) -> None:
-        """cos θ and sin θ of odometry since the start, last bump, share of the horizon left; into float32 [4]."""
+        """Write cos θ and sin θ of odometry since the start, last bump, share of the horizon left; into float32 [4]."""
         turned = self.pose[2] - self.episode.start[2]
         out[0] = math.cos(turned)
         out[1] = math.sin(turned)
@@ -319,9 +319,13 @@ def _discrete(action: Any) -> int:
     elif isinstance(action, np.ndarray) and action.size == 1 and np.issubdtype(action.dtype, np.integer):
         choice = int(action.reshape(-1)[0])
     else:
-        raise ActionError(f"action {action!r} is not a whole number; give 0 forward, 1 backward, 2 left or 3 right")
+        raise ActionError(
+            f"action {action!r} is not a whole number; give 0 forward, 1 backward, 2 left or 3 right"
+        )
     if not 0 <= choice <= 3:
-        raise ActionError(f"action {choice} lies outside Discrete(4); give 0 forward, 1 backward, 2 left or 3 right")
+        raise ActionError(
+            f"action {choice} lies outside Discrete(4); give 0 forward, 1 backward, 2 left or 3 right"
+        )
     return choice
 
 

@@ -1,0 +1,124 @@
+"""The streaming renderer against plain convolution in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.signal import fftconvolve
+
+from auralnav.envs.acoustics.head import open_ears, spherical_head
+from auralnav.envs.acoustics.images import FRONT_GUARD, back_guard, ear_responses, shoebox_images
+from auralnav.envs.acoustics.loops import SOURCE_GAIN, BlockedClip, blocked_clip, fit_loop
+from auralnav.envs.acoustics.stream import CROSSFADE_SECONDS, BinauralStream
+from auralnav.envs.acoustics.tail import late_tail
+from auralnav.envs.acoustics.walls import solve_reflection
+from auralnav.errors import SoundError
+
+FS = 16000
+SIZE = np.array([7.0, 6.0, 3.0])
+SOURCES = np.array([[1.0, 2.0, 1.0], [3.0, 4.0, 1.5]])
+POSES = [
+    (5.0, 2.0, 1.5, 0.3),
+    (4.5, 2.1, 1.5, 0.3),
+    (4.5, 2.1, 1.5, 0.8),
+    (4.0, 2.4, 1.5, 0.8),
+    (4.0, 2.4, 1.5, 1.3),
+    (4.0, 2.4, 1.5, 1.8),
+]
+OFFSETS = [0, 5]
+MUTED_AT = 3  # source 1
+
+
+def reference(responses: list[np.ndarray], clips: list[BlockedClip], block: int) -> np.ndarray:
+    """The same sound by whole convolutions: old and new pose crossfaded; float64 [blocks, 2, block]."""
+    length = responses[0].shape[-1]
+    fade = min(round(CROSSFADE_SECONDS * FS), block)
+    ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)
+    out = []
+    for t in range(len(responses)):
+        heard = []
+        for response in (responses[max(t - 1, 0)], responses[t]):
+            total = np.zeros((2, block))
+            for k, clip in enumerate(clips):
+                index = np.arange(t * block - length, (t + 1) * block)
+                signal = clip.loop.astype(float)[(index + OFFSETS[k] * block) % len(clip.loop)]
+                if k == 1:
+                    signal[index >= MUTED_AT * block] = 0.0
+                for ear in range(2):
+                    whole = fftconvolve(signal, response[k, ear].astype(float))
+                    total[ear] += whole[length : length + block]
+            heard.append(total)
+        mixed = heard[1].copy()
+        mixed[:, :fade] = heard[0][:, :fade] * (1 - ramp) + heard[1][:, :fade] * ramp
+        out.append(mixed)
+    return np.array(out)
+
+
+@pytest.mark.parametrize("block", [800, 4000, 8000])
+@pytest.mark.parametrize("rt60", [0.0, 0.3, 0.6])
+@pytest.mark.parametrize("head", [open_ears(FS), spherical_head(FS)], ids=["open", "sphere"])
+def test_it_is_the_convolution(head, rt60: float, block: int) -> None:
+    rng = np.random.default_rng(0)
+    clips = [BlockedClip(rng.standard_normal(48000).astype(np.float32), block, FS) for _ in range(2)]
+    reflection, tail, limit = 0.0, None, 600
+    if rt60:
+        walls = solve_reflection(SIZE, SOURCES, np.array(POSES[0][:3]), rt60, 6, FS)
+        reflection, limit = walls.reflection, 800
+        tail = late_tail(rng, 2, walls.tail_rt60, head, walls.late_energy, walls.missing_energy)
+    images = shoebox_images(SIZE, SOURCES, np.full(6, reflection), 6)
+    stream = BinauralStream(block, head, clips, OFFSETS, limit, tail, direct_only=rt60 == 0)
+    heard = [stream.start(images, POSES[0])]
+    for t, pose in enumerate(POSES[1:], start=1):
+        if t == MUTED_AT:
+            stream.mute(1)
+        heard.append(stream.step(images, pose))
+    length = max(limit + head.reach + FRONT_GUARD, 0 if tail is None else tail.shape[2])
+    responses = []
+    for pose in POSES:
+        buffer = np.zeros((2, 2, FRONT_GUARD + length + back_guard(head)), dtype=np.float32)
+        if tail is not None:
+            buffer[:, :, FRONT_GUARD : FRONT_GUARD + tail.shape[2]] = tail
+        ear_responses(images, pose, head, buffer, limit)
+        responses.append(buffer[:, :, FRONT_GUARD : FRONT_GUARD + length])
+    expected = reference(responses, clips, block)
+    for mine, theirs in zip(heard, expected, strict=True):
+        assert np.linalg.norm(mine - theirs) < 1e-5 * np.linalg.norm(theirs)  # −100 dB
+    assert np.allclose(stream.source_images().sum(axis=0), heard[-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [100, 4000, 5001, 48000, 50123])
+def test_loops_are_whole_blocks_and_join(n: int) -> None:
+    t = np.arange(n) / FS
+    samples = np.sin(2 * np.pi * 200 * t).astype(np.float32)
+    loop = fit_loop(samples, 4000, FS)
+    assert len(loop) % 4000 == 0 and len(loop) > 0
+    clip = BlockedClip(samples, 4000, FS)
+    around = clip.window(3 * clip.blocks - 1, 3 * len(loop))
+    assert len(around) == 3 * len(loop)
+    assert np.array_equal(around[: len(loop)], around[-len(loop) :])
+    assert np.allclose(np.fft.rfft(clip.window(0, 8000)), clip.spectrum(clip.blocks, 8000), atol=1e-2)
+    assert np.abs(clip.loop).max() <= 1.001 * SOURCE_GAIN
+
+
+def test_a_loop_that_had_to_be_cut_has_no_click() -> None:
+    samples = np.sin(2 * np.pi * 100 * np.arange(50_123) / FS).astype(np.float32)
+    loop = fit_loop(samples, 4000, FS)
+    assert abs(float(loop[0]) - float(loop[-1])) < 0.06
+
+
+def test_an_empty_clip_is_refused() -> None:
+    with pytest.raises(SoundError, match="no samples"):
+        fit_loop(np.zeros(0, dtype=np.float32), 4000, FS)
+
+
+def test_clips_are_shared() -> None:
+    made = []
+
+    def load() -> np.ndarray:
+        made.append(1)
+        return np.ones(8000, dtype=np.float32)
+
+    first = blocked_clip(("test", 1), load, 4000, FS)
+    assert blocked_clip(("test", 1), load, 4000, FS) is first
+    assert blocked_clip(("test", 1), load, 2000, FS) is not first
+    assert len(made) == 2

@@ -1,0 +1,207 @@
+"""Every registered id goes through the same checks."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env as gym_check
+from gymnasium.vector import AutoresetMode
+
+import auralnav
+from auralnav.envs.registration import ENTRIES
+
+auralnav.register_envs()
+IDS = [entry.id for entry in ENTRIES]
+STATIC = [id_ for id_ in IDS if "Moving" not in id_]
+
+SHAPE_WARNINGS = (
+    "It seems that your observation",
+    "Your observation",
+    "The minimal resolution for an image",
+)
+"""Beginnings of the only warnings of SB3's checker that may pass: it takes unusual shapes for odd images."""
+
+
+def make(id_: str, **kwargs):
+    return gym.make(id_, disable_env_checker=True, **kwargs).unwrapped
+
+
+def equal(a, b) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("obs_mode", ["waveform", "all"])
+@pytest.mark.parametrize("id_", IDS)
+def test_gymnasium_check(id_: str, obs_mode: str) -> None:
+    gym_check(make(id_, obs_mode=obs_mode, render_mode="rgb_array"))
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_sb3_check(id_: str) -> None:
+    from stable_baselines3.common.env_checker import check_env
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_env(make(id_, obs_mode="all"))
+    others = [str(w.message) for w in caught if not str(w.message).startswith(SHAPE_WARNINGS)]
+    assert others == []
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_observations_stay_in_the_space_to_the_end(id_: str) -> None:
+    env = make(id_, obs_mode="all", expose_pose=True, horizon=40)
+    for box in env.observation_space.spaces.values():
+        assert np.isfinite(box.low).all() and np.isfinite(box.high).all()
+    observation, _ = env.reset(seed=5)
+    rng = np.random.default_rng(1)
+    ended = False
+    while not ended:
+        assert env.observation_space.contains(observation)
+        observation, reward, terminated, truncated, info = env.step(rng.integers(4))
+        terms = [value for key, value in info.items() if key.startswith("reward/")]
+        assert reward == pytest.approx(sum(terms), abs=1e-9)
+        ended = terminated or truncated
+    assert env.observation_space.contains(observation), "the terminal observation is a real one"
+    metrics = info["episode_metrics"]
+    assert {"success", "found_share", "steps", "length", "bumps", "distance_to_go"} <= metrics.keys()
+    assert ("spl" in metrics) == (id_ in STATIC)
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_single_is_vector_bit_for_bit(id_: str) -> None:
+    count = 3
+    vector = gym.make_vec(
+        id_, num_envs=count, vectorization_mode="vector_entry_point", threads=2, obs_mode="all", horizon=12
+    )
+    singles = [make(id_, obs_mode="all", horizon=12) for _ in range(count)]
+    batch, _ = vector.reset(seed=11)
+    alone = [env.reset(seed=11 + i)[0] for i, env in enumerate(singles)]
+    over = np.zeros(count, dtype=bool)
+    rng = np.random.default_rng(2)
+    for _ in range(30):  # past the horizon: NEXT_STEP autoreset is part of it
+        for i in range(count):
+            assert equal({key: rows[i] for key, rows in batch.items()}, alone[i])
+        actions = rng.integers(0, 4, count)
+        batch, rewards, terminated, truncated, infos = vector.step(actions)
+        for i, env in enumerate(singles):
+            if over[i]:
+                alone[i], _ = env.reset()
+                assert rewards[i] == 0 and not terminated[i] and not truncated[i]
+                over[i] = False
+                continue
+            alone[i], reward, done, cut, info = env.step(actions[i])
+            assert (rewards[i], terminated[i], truncated[i]) == (reward, done, cut)
+            over[i] = done or cut
+            if over[i]:
+                assert infos["_episode_metrics"][i]
+                for name, value in info["episode_metrics"].items():
+                    assert infos["episode_metrics"][name][i] == value
+    vector.close()
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_state_restores_bit_for_bit(id_: str) -> None:
+    env = make(id_, obs_mode="all", found_radius=2.5, horizon=60)
+    env.reset(seed=3)
+    rng = np.random.default_rng(3)
+    actions = rng.integers(0, 4, 40)
+    for action in actions[:20]:
+        if env.step(action)[2]:
+            env.reset()
+    state = pickle.loads(pickle.dumps(env.state()))
+    for value in state.values():
+        assert isinstance(value, (int, float, bool, np.ndarray, np.generic))
+    other = make(id_, obs_mode="all", found_radius=2.5, horizon=60)
+    other.restore(state)
+    assert np.array_equal(env.source_images(), other.source_images())
+    for action in actions[20:]:
+        mine, theirs = env.step(action), other.step(action)
+        assert equal(mine[0], theirs[0])
+        assert mine[1:4] == theirs[1:4]
+        if mine[2] or mine[3]:
+            assert equal(env.reset()[0], other.reset()[0]), "the generator goes on from the same place"
+
+
+SCRIPT = """
+import hashlib, numpy as np, gymnasium as gym, auralnav
+env = gym.make("{id}", obs_mode="all")
+digest = hashlib.sha256()
+observation, _ = env.reset(seed=42)
+for action in np.random.default_rng(0).integers(0, 4, 12):
+    for key in sorted(observation):
+        digest.update(observation[key].tobytes())
+    observation, reward, *_ = env.step(action)
+    digest.update(np.float64(reward).tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.parametrize("id_", ["AuralNav-Hard-v0", "AuralNav-Maze-v0"])
+def test_the_same_seed_gives_the_same_bits_in_two_processes(id_: str) -> None:
+    command = [sys.executable, "-c", SCRIPT.format(id=id_)]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert runs[0] == runs[1] and len(runs[0].strip()) == 64
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_pickle_and_headless_pictures(id_: str) -> None:
+    env = make(id_, render_mode="rgb_array")
+    env.reset(seed=0)
+    env.step(0)
+    copy = pickle.loads(pickle.dumps(env))
+    assert equal(env.step(2)[0], copy.step(2)[0])
+    picture = env.render()
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.std() > 1
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_gymnasium_vector_modes_run_unmodified(mode: str) -> None:
+    envs = gym.make_vec("AuralNav-v0", num_envs=2, vectorization_mode=mode, obs_mode="cues")
+    first, _ = envs.reset(seed=0)
+    assert first["cues"].shape[0] == 2
+    for _ in range(3):
+        observation, *_ = envs.step(envs.action_space.sample())
+    assert np.isfinite(observation["cues"]).all()
+    envs.close()
+
+
+def test_disabled_autoreset_resets_by_mask_only() -> None:
+    envs = gym.make_vec(
+        "AuralNav-Easy-v0",
+        num_envs=3,
+        vectorization_mode="vector_entry_point",
+        autoreset_mode=AutoresetMode.DISABLED,
+        obs_mode="cues",
+        horizon=3,
+    )
+    envs.reset(seed=0)
+    for _ in range(3):
+        *_, truncated, _ = envs.step(np.full(3, 2))
+    assert truncated.all()
+    before = envs.unwrapped.state()
+    observation, _ = envs.reset(options={"reset_mask": np.array([False, True, False])})
+    after = envs.unwrapped.state()
+    assert [s["step"] for s in after] == [3, 0, 3]
+    assert after[1]["episode_seed"] != before[1]["episode_seed"]
+    assert observation["agent_info"][1, 3] == 1.0 and observation["agent_info"][0, 3] == 0.0
+
+
+def test_vector_state_restores() -> None:
+    envs = gym.make_vec(
+        "AuralNav-v0", num_envs=3, vectorization_mode="vector_entry_point", obs_mode="cues", horizon=5
+    )
+    envs.reset(seed=1)
+    actions = np.random.default_rng(0).integers(0, 4, (12, 3))
+    for row in actions[:5]:
+        envs.step(row)
+    states = envs.unwrapped.state()
+    first = [envs.step(row)[0] for row in actions[5:]]
+    envs.unwrapped.restore(states)
+    second = [envs.step(row)[0] for row in actions[5:]]
+    assert all(equal(a, b) for a, b in zip(first, second, strict=True))
