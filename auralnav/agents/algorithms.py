@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from auralnav.configs.schema import ExperimentConfig
 from auralnav.errors import ConfigError
+from auralnav.policies.dueling import DuelingPolicy
 from auralnav.policies.extractors import AuralExtractor, VectorExtractor
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "silu": nn.SiLU}
@@ -113,6 +114,8 @@ def policy_parts(config: ExperimentConfig, space: spaces.Space) -> tuple[type[Ba
     elif config.policy.standardise:
         kwargs["features_extractor_class"] = VectorExtractor
     if config.algorithm == "dqn":
+        if config.dqn.dueling:
+            return DuelingPolicy, kwargs
         return (MultiInputPolicy if is_dict else DQNPolicy), kwargs
     return (MultiInputActorCriticPolicy if is_dict else ActorCriticPolicy), kwargs
 

@@ -146,6 +146,7 @@ class DQNConfig(_Learner):
     exploration_final: Fraction = 0.05
     exploration_fraction: Annotated[float, Field(gt=0, le=1)] = 0.3
     double: bool = True
+    dueling: bool = False  # a shared value and advantages (Wang et al., 2016)
 
 
 class PPOConfig(_Learner):
