@@ -38,7 +38,7 @@ test-slow: $(STAMP)  ## the slow tests
 
 lint: $(STAMP)  ## style and the one-way import rules
 	$(BIN)/ruff check .
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 type: $(STAMP)  ## static types
 	$(BIN)/pyright
