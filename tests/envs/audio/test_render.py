@@ -115,8 +115,8 @@ def test_a_square_picture_has_no_panel_and_odd_names_work():
 
 def test_the_room_is_drawn_once_an_episode():
     s = scene()
-    first = _room(s["plan"], *SIZE, 200)
-    assert _room(s["plan"], *SIZE, 200) is first
+    first, again = _room(s["plan"], *SIZE, 200), _room(s["plan"], *SIZE, 200)
+    assert first[0] is again[0] and first[1] is again[1]
 
 
 def test_a_window_without_tkinter_or_display_names_the_fix(monkeypatch):
