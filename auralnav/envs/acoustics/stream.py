@@ -66,20 +66,25 @@ class BinauralStream:
         # Images write no further than this, so only this much of a response changes with the pose.
         self._drawn = min(shape[2], FRONT_GUARD + reach + back_guard(head))
         self._responses = [np.zeros(shape, dtype=np.float32) for _ in range(2)]
-        self._spectra: list[np.ndarray | None] = [None, None]
         self._firsts = [np.zeros((sources, 2), dtype=np.int64) for _ in range(2)]
-        self._tails: list[np.ndarray] = []
+        bins = self._n // 2 + 1
+        parts = 1 if tail is None else max(1, -(-tail.shape[2] // block))
+        self._tails = np.zeros((parts - 1, sources, 2, bins), dtype=np.complex64)
         if tail is not None:
             self._template[:, :, FRONT_GUARD : FRONT_GUARD + min(block, tail.shape[2])] = tail[:, :, :block]
             for response in self._responses:
                 response[:] = self._template
-            for start in range(block, tail.shape[2], block):
-                self._tails.append(sfft.rfft(tail[:, :, start : start + block], self._n))
-        self._total = np.zeros((2, 2, self._n // 2 + 1), dtype=np.complex64)
+            for part in range(1, parts):
+                self._tails[part - 1] = sfft.rfft(tail[:, :, part * block : (part + 1) * block], self._n)
+        # A ring of the clips' spectra, one slot a block of the response's length.
+        self._heard = np.zeros((parts, sources, bins), dtype=np.complex64)
+        self._heard_index = [-(2**62)] * parts
+        self._windows = np.zeros((sources, block + shape[2]), dtype=np.float32)
+        self._spectra = [np.zeros(0, dtype=np.complex64)] * 2
+        self._total = np.zeros((2, 2, bins), dtype=np.complex64)
         fade = min(round(CROSSFADE_SECONDS * head.fs), block)
         ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)
         self._ramp = ramp.astype(np.float32)
-        self._partial: dict[tuple[int, int], np.ndarray] = {}
 
     def start(self, images: Images, pose: Pose, index: int = 0) -> np.ndarray:
         """Steady-state sound of block `index` at `pose`; float32 [2, block]."""
@@ -93,6 +98,7 @@ class BinauralStream:
     ) -> None:
         """Continue as if block `index` had just been rendered by a step from `pose_before` to `pose`."""
         self.index = index
+        self._heard_index = [-(2**62)] * len(self._heard)
         self._draw(1, images_before, pose_before)
         self._draw(0, images, pose)
 
@@ -123,109 +129,131 @@ class BinauralStream:
             self._spectra[slot] = sfft.rfft(out[:, :, FRONT_GUARD : FRONT_GUARD + self._n])
 
     def _render(self, only: int | None = None) -> np.ndarray:
-        sources = range(len(self.clips)) if only is None else (only,)
+        first, last = (0, len(self.clips)) if only is None else (only, only + 1)
+        out = np.empty((2, self.block), dtype=np.float32)
         if self._direct:
-            return self._render_direct(sources)
+            length = self._windows.shape[1]
+            for k in range(first, last):
+                self._windows[k] = self._window(k, self.index, length)
+            _render_direct(
+                self._windows[first:last],
+                self._responses[0][first:last],
+                self._responses[1][first:last],
+                self._firsts[0][first:last],
+                self._firsts[1][first:last],
+                self.head.table.shape[2],
+                self._ramp,
+                out,
+            )
+            return out
+        parts = len(self._tails) + 1
+        for age in range(parts):
+            self._hear(self.index - age)
         new, old = self._spectra
-        assert new is not None and old is not None
-        # Rows: left and right through the new responses, then through the old; the tail is the same in both.
-        total = self._total
-        total[0] = 0
-        for age, part in enumerate(self._tails, start=1):
-            for k in sources:
-                heard = self._clip_spectrum(k, self.index - age)
-                if heard is not None:
-                    _accumulate(total[0], heard, part[k])
-        total[1] = total[0]
-        for k in sources:
-            heard = self._clip_spectrum(k, self.index)
-            if heard is not None:
-                _accumulate(total[0], heard, new[k])
-                _accumulate(total[1], heard, old[k])
-        signals = sfft.irfft(total.reshape(4, -1), self._n)
-        out = signals[:2, self._n - self.block :].copy()
-        fade = len(self._ramp)
-        before = signals[2:, self._n - self.block : self._n - self.block + fade]
-        out[:, :fade] = before + self._ramp * (out[:, :fade] - before)
+        _mix(self._heard, self.index % parts, self._tails, new, old, first, last, self._total)
+        signals = sfft.irfft(self._total.reshape(4, -1), self._n)
+        _crossfade(signals, self._n - self.block, self._ramp, out)
         return out
 
-    def _clip_spectrum(self, source: int, index: int) -> np.ndarray | None:
-        """Spectrum of the window that ends with block `index` of a source, None when it is all silence."""
-        muted = self.muted_from[source]
-        clip = self.clips[source]
-        position = index + self.offsets[source]
-        if muted is None or index < muted:
-            return clip.spectrum(position, self._n)
-        if (index + 1 - muted) * self.block >= self._n:
-            return None
-        key = (source, index)
-        if key not in self._partial:
-            self._partial[key] = sfft.rfft(self._muted_window(source, index, self._n))
-        return self._partial[key]
+    def _hear(self, index: int) -> None:
+        """Put the clips' spectra of the windows that end with block `index` into the ring."""
+        slot = index % len(self._heard)
+        if self._heard_index[slot] == index:
+            return
+        self._heard_index[slot] = index
+        for k, clip in enumerate(self.clips):
+            muted = self.muted_from[k]
+            if muted is None or index < muted:
+                self._heard[slot, k] = clip.spectrum(index + self.offsets[k], self._n)
+            elif (index + 1 - muted) * self.block < self._n:
+                self._heard[slot, k] = sfft.rfft(self._window(k, index, self._n))
+            else:
+                self._heard[slot, k] = 0
 
-    def _muted_window(self, source: int, index: int, length: int) -> np.ndarray:
-        """The last `length` samples up to the end of block `index`, silent from the muted block on."""
-        window = self.clips[source].window(index + self.offsets[source], length).copy()
+    def _window(self, source: int, index: int, length: int) -> np.ndarray:
+        """The last `length` samples of a source up to the end of block `index`, silent from its mute on."""
+        window = self.clips[source].window(index + self.offsets[source], length)
         muted = self.muted_from[source]
-        assert muted is not None
+        if muted is None or index < muted:
+            return window
+        window = window.copy()
         window[max(length - (index + 1 - muted) * self.block, 0) :] = 0.0
         return window
 
-    def _render_direct(self, sources) -> np.ndarray:
-        out = np.zeros((2, self.block), dtype=np.float32)
-        fade = len(self._ramp)
-        before = np.zeros((2, fade), dtype=np.float32)
-        length = self.block + self._template.shape[2]
-        taps = self.head.table.shape[2]
-        for k in sources:
-            muted = self.muted_from[k]
-            if muted is not None and (self.index + 1 - muted) * self.block >= length:
-                continue
-            if muted is not None and self.index >= muted:
-                window = self._muted_window(k, self.index, length)
-            else:
-                window = self.clips[k].window(self.index + self.offsets[k], length)
-            start = length - self.block
-            for slot, target in ((0, out), (1, before)):
-                _fir(window, self._responses[slot][k], self._firsts[slot][k], taps, start, target)
-        out[:, :fade] = before + self._ramp * (out[:, :fade] - before)
-        return out
+
+@njit(inline="always")
+def _add_product(row, a, b):
+    """Add a · b to row; one row a loop, since LLVM vectorises complex rows only singly."""
+    for f in range(row.shape[0]):
+        row[f] += a[f] * b[f]
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _accumulate(total, heard, responses):
-    """total[ear] += heard · responses[ear]; one row a loop, since LLVM vectorises complex rows only singly."""
-    for ear in range(total.shape[0]):
-        row = total[ear]
-        response = responses[ear]
-        for f in range(heard.shape[0]):
-            row[f] += heard[f] * response[f]
+def _mix(heard, slot, tails, new, old, first, last, total):
+    """Spectra at the ears through the new responses, total[0], and through the old, total[1].
 
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _fir(x, responses, firsts, taps, start, out):
-    """Add the single image of a source: out[ear, i] += Σ_j h[j] · x[start − first + i − j].
-
-    h are the `taps` (a multiple of 8) values of responses[ear] from firsts[ear] on, whose time is
-    first = firsts[ear] − FRONT_GUARD; what would lie before time 0 is cut off.
+    heard [parts, K, bins] is a ring whose `slot` holds the newest block; tails [parts − 1, K, 2, bins] meet the older
+    ones and are the same for both.
     """
-    n = out.shape[1]
+    parts = heard.shape[0]
+    total[0] = 0
+    for age in range(1, parts):
+        older = heard[(slot - age) % parts]
+        for k in range(first, last):
+            for ear in range(2):
+                _add_product(total[0, ear], older[k], tails[age - 1, k, ear])
+    total[1] = total[0]
+    for k in range(first, last):
+        for ear in range(2):
+            _add_product(total[0, ear], heard[slot, k], new[k, ear])
+            _add_product(total[1, ear], heard[slot, k], old[k, ear])
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _crossfade(signals, start, ramp, out):
+    """Rows 0 and 1 of `signals` from `start` on, faded in over rows 2 and 3."""
     for ear in range(2):
-        first = firsts[ear]
-        y = out[ear]
-        for j in range(max(first, FRONT_GUARD), first + taps, 8):
-            h = responses[ear, j : j + 8]
-            h0, h1, h2, h3, h4, h5, h6, h7 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]
-            b = start - (j - FRONT_GUARD)
-            x0, x1, x2, x3 = x[b : b + n], x[b - 1 : b - 1 + n], x[b - 2 : b - 2 + n], x[b - 3 : b - 3 + n]
-            x4, x5, x6, x7 = (
-                x[b - 4 : b - 4 + n],
-                x[b - 5 : b - 5 + n],
-                x[b - 6 : b - 6 + n],
-                x[b - 7 : b - 7 + n],
-            )
-            for i in range(n):
-                y[i] += (
-                    h0 * x0[i] + h1 * x1[i] + h2 * x2[i] + h3 * x3[i]
-                    + h4 * x4[i] + h5 * x5[i] + h6 * x6[i] + h7 * x7[i]
-                )  # fmt: skip
+        after = signals[ear, start:]
+        before = signals[2 + ear, start:]
+        for i in range(ramp.shape[0]):
+            out[ear, i] = before[i] + ramp[i] * (after[i] - before[i])
+        for i in range(ramp.shape[0], out.shape[1]):
+            out[ear, i] = after[i]
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _render_direct(windows, new, old, firsts_new, firsts_old, taps, ramp, out):
+    """Sources with one image each: windows [K, length] through FIR filters, crossfaded, into out [2, block]."""
+    block = out.shape[1]
+    fade = ramp.shape[0]
+    start = windows.shape[1] - block
+    out[:] = np.float32(0)
+    before = np.zeros((2, fade), dtype=np.float32)
+    for k in range(windows.shape[0]):
+        for ear in range(2):
+            _fir(windows[k], new[k, ear], firsts_new[k, ear], taps, start, out[ear])
+            _fir(windows[k], old[k, ear], firsts_old[k, ear], taps, start, before[ear])
+    for ear in range(2):
+        for i in range(fade):
+            out[ear, i] = before[ear, i] + ramp[i] * (out[ear, i] - before[ear, i])
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _fir(x, response, first, taps, start, y):
+    """Add one image: y[i] += Σ_j h[j] · x[start − j + i], h = response[FRONT_GUARD:], nonzero from `first` on.
+
+    `taps` is a multiple of 8; what would lie before time 0 is cut off.
+    """
+    n = y.shape[0]
+    for j in range(max(first, FRONT_GUARD), first + taps, 8):
+        h = response[j : j + 8]
+        h0, h1, h2, h3, h4, h5, h6, h7 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]
+        b = start - (j - FRONT_GUARD)
+        x0, x1, x2, x3 = x[b : b + n], x[b - 1 : b - 1 + n], x[b - 2 : b - 2 + n], x[b - 3 : b - 3 + n]
+        c = b - 4
+        x4, x5, x6, x7 = x[c : c + n], x[c - 1 : c - 1 + n], x[c - 2 : c - 2 + n], x[c - 3 : c - 3 + n]
+        for i in range(n):
+            y[i] += (
+                h0 * x0[i] + h1 * x1[i] + h2 * x2[i] + h3 * x3[i]
+                + h4 * x4[i] + h5 * x5[i] + h6 * x6[i] + h7 * x7[i]
+            )  # fmt: skip

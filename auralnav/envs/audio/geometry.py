@@ -133,7 +133,7 @@ def visible(segments: Floats, ax: float, ay: float, bx: float, by: float) -> boo
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def segment_free(segments: Floats, ax: float, ay: float, bx: float, by: float, clearance: float) -> bool:
     """Whether a disc of radius ``clearance`` [m] moves straight from a to b without touching a wall.
 

@@ -10,22 +10,23 @@ import math
 
 from numba import njit
 
+# These kernels keep the GIL: they take less time than handing it over and waiting for it again would.
 FORWARD, BACKWARD, LEFT, RIGHT = 0, 1, 2, 3
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def heading(theta0: float, turns: int, turn: float) -> float:
     """Heading [rad], CCW from x and not wrapped, after ``turns`` left turns of ``turn`` radians."""
     return theta0 + turns * turn
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def advance(x: float, y: float, theta: float, forward_m: float) -> tuple[float, float]:
     """Position [m] after moving ``forward_m`` metres along ``theta`` [rad]; negative is backward."""
     return x + math.cos(theta) * forward_m, y + math.sin(theta) * forward_m
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def wrap(angle: float) -> float:
     """The same angle [rad] in [-pi, pi)."""
     wrapped = (angle + math.pi) % (2.0 * math.pi) - math.pi
@@ -33,7 +34,7 @@ def wrap(angle: float) -> float:
     return wrapped if wrapped < math.pi else -math.pi
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def move_pose(
     x: float, y: float, theta0: float, turns: int, action: int, step: float, turn: float
 ) -> tuple[float, float, int]:

@@ -39,7 +39,7 @@ def tour_tails(between: Floats) -> Floats:
     return tails
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def source_distances(
     segments: Floats, corners: Floats, reach: Floats, sources: Floats, x: float, y: float
 ) -> Floats:
@@ -50,7 +50,7 @@ def source_distances(
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def tour_length(
     segments: Floats,
     corners: Floats,
