@@ -75,7 +75,7 @@ def speed_tables(record: SpeedRecord) -> tuple[Table, Table]:
         ratios.add_column(column, justify="right", no_wrap=True)
     for one in record.ratios:
         spread = (one.value, min(one.rounds), max(one.rounds))
-        ratios.add_row(one.name, one.reference, *(f"{value:.3g} ×" for value in spread))
+        ratios.add_row(one.name, one.reference, *(f"{value:.3g}" for value in spread))
     return figures, ratios
 
 

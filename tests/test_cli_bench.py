@@ -24,7 +24,7 @@ def test_the_tables_show_rates_times_and_ratios():
     for table in speed_tables(record):
         console.print(table)
     text = console.file.getvalue()
-    for expected in ("4,000", "250 µs", "words", "loop/y", "12.3 ×", "10 ×", "20 ×"):
+    for expected in ("4,000", "250 µs", "words", "loop/y", "12.3", " 10 ", " 20 "):
         assert expected in text
 
 
