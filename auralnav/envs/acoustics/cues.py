@@ -109,72 +109,55 @@ class CueConfig:
 
 
 def stft(audio: np.ndarray, config: CueConfig) -> np.ndarray:
-    """Short-time spectra of a block; no padding, frames lie inside it.
+    """Short-time spectra of blocks; no padding, frames lie inside them.
 
     Args:
-        audio: float32 [channels, n].
+        audio: float32 [..., n].
         config: sizes.
 
     Returns:
-        complex64 [channels, frames, bins].
+        complex64 [..., frames, bins].
     """
-    channels = audio.shape[0]
-    stride = audio.strides[1]
+    stride = audio.strides[-1]
     frames = np.lib.stride_tricks.as_strided(
         audio,
-        (channels, config.frames, config.window_length),
-        (audio.strides[0], config.hop * stride, stride),
+        (*audio.shape[:-1], config.frames, config.window_length),
+        (*audio.strides[:-1], config.hop * stride, stride),
         writeable=False,
     )
     return sfft.rfft(frames * config.window)
 
 
-def log_spectrogram(spectra: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """log1p(1000·|STFT|): float32 [channels, bins, frames], finite and ≥ 0.
+def log_spectrogram(spectra: np.ndarray) -> np.ndarray:
+    """Compressed magnitudes log1p(1000·|STFT|): float32 [..., bins, frames], finite and ≥ 0.
 
     The factor puts the magnitudes of ordinary levels (1 m: −26 dBFS) where log1p bends.
 
     Args:
-        spectra: complex64 [channels, frames, bins].
-        out: where to write, or None.
+        spectra: complex64 [..., frames, bins].
     """
-    if out is None:
-        out = np.empty((spectra.shape[0], spectra.shape[2], spectra.shape[1]), dtype=np.float32)
-    _log_spectrogram(spectra, out)
-    return out
+    return np.log1p(np.float32(1000.0) * np.abs(spectra)).swapaxes(-1, -2)
 
 
 SPECTROGRAM_TOP = math.log1p(1000.0 * 4.0)
 """No block within ±1 has a larger log spectrogram value."""
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _log_spectrogram(spectra, out):
-    for channel in range(spectra.shape[0]):
-        for frame in range(spectra.shape[1]):
-            for k in range(spectra.shape[2]):
-                out[channel, k, frame] = math.log1p(np.float32(1000.0) * abs(spectra[channel, frame, k]))
-
-
-def spatial_cues(spectra: np.ndarray, config: CueConfig, out: np.ndarray | None = None) -> np.ndarray:
-    """The cue vector of a block (layout in :class:`CueConfig`).
+def spatial_cues(spectra: np.ndarray, config: CueConfig) -> np.ndarray:
+    """The cue vectors of blocks (layout in :class:`CueConfig`).
 
     Args:
-        spectra: complex64 [2, frames, bins], left and right.
+        spectra: complex64 [2, frames, bins] or [R, 2, frames, bins], left and right.
         config: sizes and tables.
-        out: float32 [size] to write to, or None.
 
     Returns:
-        float32 [size].
+        float32 [size] or [R, size].
     """
-    if out is None:
-        out = np.empty(config.size, dtype=np.float32)
-    cross = np.empty(2 * config.bins, dtype=np.float32)
+    batch = spectra if spectra.ndim == 4 else spectra[None]
+    out = np.empty((len(batch), config.size), dtype=np.float32)
     ipd_edges, level_edges = config.band_edges
-    first = config.slices["ipd"].start
-    _cue_kernel(spectra, ipd_edges, level_edges, cross, out[first:])
-    np.dot(config.steering, cross, out=out[:first])
-    return out
+    _cues_kernel(batch, ipd_edges, level_edges, config.steering, out)
+    return out if spectra.ndim == 4 else out[0]
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -243,3 +226,17 @@ def _cue_kernel(spectra, ipd_edges, level_edges, cross, out):
         level = (10.0 * math.log10(0.5 * (sum_left + sum_right)) - LEVEL_FLOOR_DB) / -LEVEL_FLOOR_DB
         out[2 * bands + band] = min(max(ild, -1.0), 1.0)
         out[2 * bands + levels + band] = min(max(level, 0.0), 1.0)
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _cues_kernel(batch, ipd_edges, level_edges, steering, out):
+    lags = steering.shape[0]
+    cross = np.empty(steering.shape[1], dtype=np.float32)
+    for i in range(batch.shape[0]):
+        _cue_kernel(batch[i], ipd_edges, level_edges, cross, out[i, lags:])
+        for lag in range(lags):
+            total = np.float32(0)
+            row = steering[lag]
+            for k in range(cross.shape[0]):
+                total += row[k] * cross[k]
+            out[i, lag] = min(max(total, np.float32(-1)), np.float32(1))

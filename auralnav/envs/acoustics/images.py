@@ -88,7 +88,6 @@ def ear_responses(
     head: HeadModel,
     out: np.ndarray,
     limit: int,
-    firsts: np.ndarray | None = None,
     c: float = SPEED_OF_SOUND,
 ) -> None:
     """Add the responses of all images arriving before sample `limit` to `out`.
@@ -99,28 +98,59 @@ def ear_responses(
         head: the head model.
         out: float32 [S, 2, FRONT_GUARD + n + back_guard(head)]; ears left, right; time 0 is at FRONT_GUARD.
         limit: images whose arrival at the head's centre is at or past this sample are left out, 0..n.
-        firsts: int64 [S, 2], set to the index in `out` of the first tap of the source's last image (that is,
-            of its only one where nothing is reflected), or None.
         c: speed of sound, m/s.
     """
-    positions, gains, owners = images
-    x, y, z, heading = pose
-    _ears_kernel(
+    positions, gains, owners = (part[None] for part in images)
+    counts = np.array([positions.shape[1]])
+    firsts = np.empty((1, out.shape[0], 2), dtype=np.int64)
+    rooms = np.zeros(1, dtype=np.int64)
+    poses = np.array([pose], dtype=np.float64)
+    draw_responses(positions, gains, owners, counts, poses, rooms, head, limit, out[None], firsts, c)
+
+
+def draw_responses(
+    positions: np.ndarray,
+    gains: np.ndarray,
+    owners: np.ndarray,
+    counts: np.ndarray,
+    poses: np.ndarray,
+    rooms: np.ndarray,
+    head: HeadModel,
+    limit: int,
+    out: np.ndarray,
+    firsts: np.ndarray,
+    c: float = SPEED_OF_SOUND,
+) -> None:
+    """The work of :func:`ear_responses` for the rooms listed, in one call that holds no GIL.
+
+    Args:
+        positions: float64 [R, I, 3], of which the first counts[r] are used.
+        gains: float64 [R, I].
+        owners: int32 [R, I] source index.
+        counts: int64 [R].
+        poses: float64 [R, 4].
+        rooms: int64 [r] which rooms.
+        head: the head model.
+        limit: as in :func:`ear_responses`.
+        out: float32 [R, S, 2, …], added to.
+        firsts: int64 [R, S, 2], set to the index in `out` of the first tap of the source's last image (that is, of
+            its only one where nothing is reflected).
+        c: speed of sound, m/s.
+    """
+    _rooms_kernel(
         positions,
         gains,
         owners,
-        x,
-        y,
-        z,
-        math.cos(heading),
-        math.sin(heading),
+        counts,
+        poses,
+        rooms,
         head.mode,
         head.table,
         head.direction_bins,
         head.fs / c,
         limit,
         out,
-        np.empty((out.shape[0], 2), dtype=np.int64) if firsts is None else firsts,
+        firsts,
     )
 
 
@@ -237,3 +267,28 @@ def _ears_kernel(
                     np.float32(position - phase),
                     np.float32(levels[ear, k]),
                 )
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _rooms_kernel(
+    positions, gains, owners, counts, poses, rooms, mode, table, bins, per_metre, limit, out, firsts
+):
+    for room in rooms:
+        n = counts[room]
+        _ears_kernel(
+            positions[room, :n],
+            gains[room, :n],
+            owners[room, :n],
+            poses[room, 0],
+            poses[room, 1],
+            poses[room, 2],
+            math.cos(poses[room, 3]),
+            math.sin(poses[room, 3]),
+            mode,
+            table,
+            bins,
+            per_metre,
+            limit,
+            out[room],
+            firsts[room],
+        )

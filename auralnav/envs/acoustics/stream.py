@@ -5,6 +5,9 @@ crossfaded over the first 20 ms; a source's clip runs on, so sound is continuous
 the frequency domain: clip spectra are cached, the pose-dependent early response is transformed each step, and the
 pose-independent tail is split into parts of one block each, whose products with older clip spectra are added
 before one inverse transform. With a single image a source (no reflections) a short FIR filter is faster.
+
+Many rooms are rendered by one call of each kernel and transform, which hold no GIL: threads that each render a
+share of the rooms then hardly wait for each other. A room's bits do not depend on how many share the call.
 """
 
 from __future__ import annotations
@@ -12,104 +15,228 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from scipy import fft as sfft
 
 from auralnav.envs.acoustics.head import HeadModel
-from auralnav.envs.acoustics.images import FRONT_GUARD, back_guard, ear_responses
+from auralnav.envs.acoustics.images import FRONT_GUARD, back_guard, draw_responses
 from auralnav.envs.acoustics.loops import BlockedClip
+from auralnav.envs.acoustics.stream_kernels import copy_templates, crossfade, mix, render_direct
 
 CROSSFADE_SECONDS = 0.02
+_NEVER = -(2**62)
 
 Images = tuple[np.ndarray, np.ndarray, np.ndarray]
 Pose = tuple[float, float, float, float]
 
 
-class BinauralStream:
-    """Sources of one room heard by one head.
+class StreamGroup:
+    """Room for `rooms` streams that are rendered together; every array's first axis is the room.
 
     Args:
+        rooms: R.
+        sources: K, in every room.
         block: samples a step, N.
         head: head model (sets the sampling rate).
-        clips: one looping clip a source, K of them.
-        offsets: block of its clip that each source plays at step 0.
         early_samples: images that arrive at or after this sample are left out.
-        tail: float32 [K, 2, n] late tail, or None.
-        direct_only: every source has one image only (no reflections): use the FIR path.
+        direct_only: every source has one image only (no reflections, no tail): use the FIR path.
     """
 
     def __init__(
         self,
+        rooms: int,
+        sources: int,
         block: int,
         head: HeadModel,
-        clips: Sequence[BlockedClip],
-        offsets: Sequence[int],
         early_samples: int,
-        tail: np.ndarray | None = None,
         direct_only: bool = False,
     ) -> None:
-        self.block = block
-        self.head = head
+        self.rooms, self.sources, self.block, self.head = rooms, sources, block, head
+        self.limit = early_samples
+        self.direct = direct_only
+        reach = early_samples + head.reach + FRONT_GUARD
+        self.n = sfft.next_fast_len(max(2 * block, block + reach), real=True)
+        width = FRONT_GUARD + (reach if direct_only else self.n) + back_guard(head)
+        # Images write no further than this, so only this much of a response changes with the pose.
+        self.drawn = min(width, FRONT_GUARD + reach + back_guard(head))
+        self.bins = self.n // 2 + 1
+        shape = (rooms, sources, 2)
+        # Responses start at FRONT_GUARD, with room for an image's taps at both ends.
+        self.templates = np.zeros((*shape, self.drawn), dtype=np.float32)
+        self.responses = [np.zeros((*shape, width), dtype=np.float32) for _ in range(2)]
+        self.firsts = [np.zeros(shape, dtype=np.int64) for _ in range(2)]
+        spectrum = (0,) if direct_only else (*shape, self.bins)
+        self.spectra = [np.zeros(spectrum, dtype=np.complex64) for _ in range(2)]
+        self.parts = np.ones(rooms, dtype=np.int64)
+        self.slots = np.zeros(rooms, dtype=np.int64)
+        self.tails = np.zeros((rooms, 0, sources, 2, self.bins), dtype=np.complex64)
+        self.heard = np.zeros((rooms, 1, sources, self.bins), dtype=np.complex64)
+        self.windows = np.zeros((rooms, sources, block + width), dtype=np.float32)
+        self.poses = np.zeros((rooms, 4))
+        self.positions = np.zeros((rooms, 0, 3))
+        self.gains = np.zeros((rooms, 0))
+        self.owners = np.zeros((rooms, 0), dtype=np.int32)
+        self.counts = np.zeros(rooms, dtype=np.int64)
+        self.audio = np.zeros((rooms, 2, block), dtype=np.float32)
+        fade = min(round(CROSSFADE_SECONDS * head.fs), block)
+        ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)
+        self.ramp = ramp.astype(np.float32)
+
+    def render(self, rooms: np.ndarray) -> None:
+        """Render the next block of the rooms (int64 [r]) whose streams have advanced, into `audio`."""
+        self.responses.reverse()
+        self.spectra.reverse()
+        self.firsts.reverse()
+        if len(rooms) < self.rooms:
+            # The rooms that stand still keep what they have: their new and old responses change places back.
+            self._swap_back(np.setdiff1d(np.arange(self.rooms), rooms))
+        self.draw(0, rooms)
+        self.mix(rooms, 0, self.sources, self.audio)
+
+    def _swap_back(self, rest: np.ndarray) -> None:
+        for pair in (self.responses, self.spectra, self.firsts):
+            if pair[0].size:
+                pair[0][rest], pair[1][rest] = pair[1][rest], pair[0][rest]
+
+    def draw(self, which: int, rooms: np.ndarray) -> None:
+        """Responses of the rooms at their poses and images into the new (0) or the old (1) ones."""
+        out = self.responses[which]
+        copy_templates(self.templates, rooms, out)
+        draw_responses(
+            self.positions,
+            self.gains,
+            self.owners,
+            self.counts,
+            self.poses,
+            rooms,
+            self.head,
+            self.limit,
+            out,
+            self.firsts[which],
+        )
+        if self.direct:
+            return
+        view = out[..., FRONT_GUARD : FRONT_GUARD + self.n]
+        if len(rooms) == self.rooms:
+            self.spectra[which] = sfft.rfft(view)
+        else:
+            self.spectra[which][rooms] = sfft.rfft(view[rooms])
+
+    def mix(self, rooms: np.ndarray, first: int, last: int, out: np.ndarray) -> None:
+        """Sound of sources `first` to `last` − 1 in the rooms; into float32 out [R, 2, N]."""
+        if self.direct:
+            render_direct(
+                self.windows,
+                self.responses[0],
+                self.responses[1],
+                self.firsts[0],
+                self.firsts[1],
+                self.head.table.shape[2],
+                self.ramp,
+                rooms,
+                first,
+                last,
+                out,
+            )
+            return
+        total = np.empty((len(rooms), 2, 2, self.bins), dtype=np.complex64)
+        mix(
+            self.heard,
+            self.slots,
+            self.parts,
+            self.tails,
+            self.spectra[0],
+            self.spectra[1],
+            rooms,
+            first,
+            last,
+            total,
+        )
+        crossfade(sfft.irfft(total, self.n), self.n - self.block, self.ramp, rooms, out)
+
+    def hold_parts(self, parts: int) -> None:
+        """Make room for tails of `parts` blocks."""
+        have = self.heard.shape[1]
+        if parts > have:
+            more = ((0, 0), (0, parts - have), (0, 0))
+            self.tails = np.pad(self.tails, (*more, (0, 0), (0, 0)))
+            self.heard = np.pad(self.heard, (*more, (0, 0)))
+
+    def hold_images(self, count: int) -> None:
+        """Make room for `count` image sources a room."""
+        have = self.gains.shape[1]
+        if count > have:
+            more = ((0, 0), (0, count - have))
+            self.positions = np.pad(self.positions, (*more, (0, 0)))
+            self.gains = np.pad(self.gains, more)
+            self.owners = np.pad(self.owners, more)
+
+
+class BinauralStream:
+    """Sources of one room heard by one head: a place in a group.
+
+    Args:
+        group: where its arrays live.
+        room: its place there; whatever was there before is gone.
+        clips: one looping clip a source, K of them.
+        offsets: block of its clip that each source plays at step 0.
+        tail: float32 [K, 2, n] late tail, or None.
+    """
+
+    def __init__(
+        self,
+        group: StreamGroup,
+        room: int,
+        clips: Sequence[BlockedClip],
+        offsets: Sequence[int],
+        tail: np.ndarray | None = None,
+    ) -> None:
+        self._group = group
+        self._room = room
+        self._only = np.array([room])
         self.clips = list(clips)
         self.offsets = [int(o) for o in offsets]
         self.index = -1
         self.muted_from: list[int | None] = [None] * len(self.clips)
-        self._limit = early_samples
-        self._direct = direct_only and tail is None
-        sources = len(self.clips)
-        reach = early_samples + head.reach + FRONT_GUARD
-        self._n = sfft.next_fast_len(max(2 * block, block + reach), real=True)
-        width = reach if self._direct else self._n
-        # Rows of responses: time 0 at FRONT_GUARD, room for an image's taps at both ends.
-        shape = (sources, 2, FRONT_GUARD + width + back_guard(head))
-        self._template = np.zeros(shape, dtype=np.float32)
-        # Images write no further than this, so only this much of a response changes with the pose.
-        self._drawn = min(shape[2], FRONT_GUARD + reach + back_guard(head))
-        self._responses = [np.zeros(shape, dtype=np.float32) for _ in range(2)]
-        self._firsts = [np.zeros((sources, 2), dtype=np.int64) for _ in range(2)]
-        bins = self._n // 2 + 1
+        self._images: Images | None = None
+        block, n = group.block, group.n
         parts = 1 if tail is None else max(1, -(-tail.shape[2] // block))
-        self._tails = np.zeros((parts - 1, sources, 2, bins), dtype=np.complex64)
+        group.hold_parts(parts)
+        group.parts[room] = parts
+        self._ring = [_NEVER] * parts
+        group.templates[room] = 0
+        for response in group.responses:
+            response[room] = 0
+            if tail is not None:
+                response[room, :, :, FRONT_GUARD : FRONT_GUARD + block] = _padded(tail[:, :, :block], block)
+        group.templates[room] = group.responses[0][room, :, :, : group.drawn]
         if tail is not None:
-            self._template[:, :, FRONT_GUARD : FRONT_GUARD + min(block, tail.shape[2])] = tail[:, :, :block]
-            for response in self._responses:
-                response[:] = self._template
             for part in range(1, parts):
-                self._tails[part - 1] = sfft.rfft(tail[:, :, part * block : (part + 1) * block], self._n)
-        # A ring of the clips' spectra, one slot a block of the response's length.
-        self._heard = np.zeros((parts, sources, bins), dtype=np.complex64)
-        self._heard_index = [-(2**62)] * parts
-        self._windows = np.zeros((sources, block + shape[2]), dtype=np.float32)
-        self._spectra = [np.zeros(0, dtype=np.complex64)] * 2
-        self._total = np.zeros((2, 2, bins), dtype=np.complex64)
-        fade = min(round(CROSSFADE_SECONDS * head.fs), block)
-        ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)
-        self._ramp = ramp.astype(np.float32)
+                group.tails[room, part - 1] = sfft.rfft(tail[:, :, part * block : (part + 1) * block], n)
 
-    def start(self, images: Images, pose: Pose, index: int = 0) -> np.ndarray:
-        """Steady-state sound of block `index` at `pose`; float32 [2, block]."""
-        self.index = index
-        self._draw(1, images, pose)
-        self._draw(0, images, pose)
-        return self._render()
+    def start(self, images: Images, pose: Pose) -> np.ndarray:
+        """Steady-state sound of block 0 at `pose`; float32 [2, block] in the group's `audio`."""
+        self._place(images, pose)
+        self._group.draw(1, self._only)
+        self._group.draw(0, self._only)
+        self._hear(0)
+        self._group.mix(self._only, 0, len(self.clips), self._group.audio)
+        return self._group.audio[self._room]
 
     def resume(
         self, index: int, images: Images, pose: Pose, images_before: Images, pose_before: Pose
     ) -> None:
         """Continue as if block `index` had just been rendered by a step from `pose_before` to `pose`."""
-        self.index = index
-        self._heard_index = [-(2**62)] * len(self._heard)
-        self._draw(1, images_before, pose_before)
-        self._draw(0, images, pose)
+        self._ring = [_NEVER] * len(self._ring)
+        self._place(images_before, pose_before)
+        self._group.draw(1, self._only)
+        self._place(images, pose)
+        self._group.draw(0, self._only)
+        self._hear(index)
 
-    def step(self, images: Images, pose: Pose) -> np.ndarray:
-        """The next block while the ears go from the last pose to `pose`; float32 [2, block]."""
-        self.index += 1
-        self._responses.reverse()
-        self._spectra.reverse()
-        self._firsts.reverse()
-        self._draw(0, images, pose)
-        return self._render()
+    def advance(self, images: Images, pose: Pose) -> None:
+        """Go on to the next block, heard while the ears go to `pose`; the group's `render` makes the sound."""
+        self._place(images, pose)
+        self._hear(self.index + 1)
 
     def mute(self, source: int) -> None:
         """Switch a source off from the next block on; its tail rings out."""
@@ -118,57 +245,53 @@ class BinauralStream:
 
     def source_images(self) -> np.ndarray:
         """What each source alone put into the ears in the last block, float32 [K, 2, block]."""
-        return np.stack([self._render(only=source) for source in range(len(self.clips))])
-
-    def _draw(self, slot: int, images: Images, pose: Pose) -> None:
-        """Response of all sources at `pose` into `slot` (0 new, 1 old)."""
-        out = self._responses[slot]
-        np.copyto(out[:, :, : self._drawn], self._template[:, :, : self._drawn])
-        ear_responses(images, pose, self.head, out, self._limit, self._firsts[slot])
-        if not self._direct:
-            self._spectra[slot] = sfft.rfft(out[:, :, FRONT_GUARD : FRONT_GUARD + self._n])
-
-    def _render(self, only: int | None = None) -> np.ndarray:
-        first, last = (0, len(self.clips)) if only is None else (only, only + 1)
-        out = np.empty((2, self.block), dtype=np.float32)
-        if self._direct:
-            length = self._windows.shape[1]
-            for k in range(first, last):
-                self._windows[k] = self._window(k, self.index, length)
-            _render_direct(
-                self._windows[first:last],
-                self._responses[0][first:last],
-                self._responses[1][first:last],
-                self._firsts[0][first:last],
-                self._firsts[1][first:last],
-                self.head.table.shape[2],
-                self._ramp,
-                out,
-            )
-            return out
-        parts = len(self._tails) + 1
-        for age in range(parts):
-            self._hear(self.index - age)
-        new, old = self._spectra
-        _mix(self._heard, self.index % parts, self._tails, new, old, first, last, self._total)
-        signals = sfft.irfft(self._total.reshape(4, -1), self._n)
-        _crossfade(signals, self._n - self.block, self._ramp, out)
+        out = np.empty((len(self.clips), 2, self._group.block), dtype=np.float32)
+        scratch = np.empty_like(self._group.audio)
+        for k in range(len(self.clips)):
+            self._group.mix(self._only, k, k + 1, scratch)
+            out[k] = scratch[self._room]
         return out
 
-    def _hear(self, index: int) -> None:
-        """Put the clips' spectra of the windows that end with block `index` into the ring."""
-        slot = index % len(self._heard)
-        if self._heard_index[slot] == index:
+    def _place(self, images: Images, pose: Pose) -> None:
+        group, room = self._group, self._room
+        group.poses[room] = pose
+        if images is self._images:
             return
-        self._heard_index[slot] = index
-        for k, clip in enumerate(self.clips):
-            muted = self.muted_from[k]
-            if muted is None or index < muted:
-                self._heard[slot, k] = clip.spectrum(index + self.offsets[k], self._n)
-            elif (index + 1 - muted) * self.block < self._n:
-                self._heard[slot, k] = sfft.rfft(self._window(k, index, self._n))
-            else:
-                self._heard[slot, k] = 0
+        self._images = images
+        positions, gains, owners = images
+        count = len(gains)
+        group.hold_images(count)
+        group.positions[room, :count] = positions
+        group.gains[room, :count] = gains
+        group.owners[room, :count] = owners
+        group.counts[room] = count
+
+    def _hear(self, index: int) -> None:
+        """Make `index` the newest block of the clips."""
+        self.index = index
+        group, room = self._group, self._room
+        if group.direct:
+            length = group.windows.shape[2]
+            for k in range(len(self.clips)):
+                group.windows[room, k] = self._window(k, index, length)
+            return
+        parts = len(self._ring)
+        group.slots[room] = index % parts
+        for age in range(parts):
+            slot = (index - age) % parts
+            if self._ring[slot] != index - age:
+                self._ring[slot] = index - age
+                for k in range(len(self.clips)):
+                    group.heard[room, slot, k] = self._spectrum(k, index - age)
+
+    def _spectrum(self, source: int, index: int) -> np.ndarray | float:
+        """Spectrum of the window that ends with block `index` of a source; 0 when it is all silence."""
+        muted, n = self.muted_from[source], self._group.n
+        if muted is None or index < muted:
+            return self.clips[source].spectrum(index + self.offsets[source], n)
+        if (index + 1 - muted) * self._group.block < n:
+            return sfft.rfft(self._window(source, index, n))
+        return 0.0
 
     def _window(self, source: int, index: int, length: int) -> np.ndarray:
         """The last `length` samples of a source up to the end of block `index`, silent from its mute on."""
@@ -177,83 +300,10 @@ class BinauralStream:
         if muted is None or index < muted:
             return window
         window = window.copy()
-        window[max(length - (index + 1 - muted) * self.block, 0) :] = 0.0
+        window[max(length - (index + 1 - muted) * self._group.block, 0) :] = 0.0
         return window
 
 
-@njit(inline="always")
-def _add_product(row, a, b):
-    """Add a · b to row; one row a loop, since LLVM vectorises complex rows only singly."""
-    for f in range(row.shape[0]):
-        row[f] += a[f] * b[f]
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _mix(heard, slot, tails, new, old, first, last, total):
-    """Spectra at the ears through the new responses, total[0], and through the old, total[1].
-
-    heard [parts, K, bins] is a ring whose `slot` holds the newest block; tails [parts − 1, K, 2, bins] meet the older
-    ones and are the same for both.
-    """
-    parts = heard.shape[0]
-    total[0] = 0
-    for age in range(1, parts):
-        older = heard[(slot - age) % parts]
-        for k in range(first, last):
-            for ear in range(2):
-                _add_product(total[0, ear], older[k], tails[age - 1, k, ear])
-    total[1] = total[0]
-    for k in range(first, last):
-        for ear in range(2):
-            _add_product(total[0, ear], heard[slot, k], new[k, ear])
-            _add_product(total[1, ear], heard[slot, k], old[k, ear])
-
-
-@njit(cache=True, fastmath=True, error_model="numpy")
-def _crossfade(signals, start, ramp, out):
-    """Rows 0 and 1 of `signals` from `start` on, faded in over rows 2 and 3."""
-    for ear in range(2):
-        after = signals[ear, start:]
-        before = signals[2 + ear, start:]
-        for i in range(ramp.shape[0]):
-            out[ear, i] = before[i] + ramp[i] * (after[i] - before[i])
-        for i in range(ramp.shape[0], out.shape[1]):
-            out[ear, i] = after[i]
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _render_direct(windows, new, old, firsts_new, firsts_old, taps, ramp, out):
-    """Sources with one image each: windows [K, length] through FIR filters, crossfaded, into out [2, block]."""
-    block = out.shape[1]
-    fade = ramp.shape[0]
-    start = windows.shape[1] - block
-    out[:] = np.float32(0)
-    before = np.zeros((2, fade), dtype=np.float32)
-    for k in range(windows.shape[0]):
-        for ear in range(2):
-            _fir(windows[k], new[k, ear], firsts_new[k, ear], taps, start, out[ear])
-            _fir(windows[k], old[k, ear], firsts_old[k, ear], taps, start, before[ear])
-    for ear in range(2):
-        for i in range(fade):
-            out[ear, i] = before[ear, i] + ramp[i] * (out[ear, i] - before[ear, i])
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _fir(x, response, first, taps, start, y):
-    """Add one image: y[i] += Σ_j h[j] · x[start − j + i], h = response[FRONT_GUARD:], nonzero from `first` on.
-
-    `taps` is a multiple of 8; what would lie before time 0 is cut off.
-    """
-    n = y.shape[0]
-    for j in range(max(first, FRONT_GUARD), first + taps, 8):
-        h = response[j : j + 8]
-        h0, h1, h2, h3, h4, h5, h6, h7 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]
-        b = start - (j - FRONT_GUARD)
-        x0, x1, x2, x3 = x[b : b + n], x[b - 1 : b - 1 + n], x[b - 2 : b - 2 + n], x[b - 3 : b - 3 + n]
-        c = b - 4
-        x4, x5, x6, x7 = x[c : c + n], x[c - 1 : c - 1 + n], x[c - 2 : c - 2 + n], x[c - 3 : c - 3 + n]
-        for i in range(n):
-            y[i] += (
-                h0 * x0[i] + h1 * x1[i] + h2 * x2[i] + h3 * x3[i]
-                + h4 * x4[i] + h5 * x5[i] + h6 * x6[i] + h7 * x7[i]
-            )  # fmt: skip
+def _padded(part: np.ndarray, length: int) -> np.ndarray:
+    """`part` [..., m] with zeros up to `length`."""
+    return np.pad(part, ((0, 0), (0, 0), (0, length - part.shape[2])))

@@ -146,9 +146,9 @@ class AudioEnv(gym.Env[Any, Any]):
         return self._observation(), reward, terminated, truncated, info
 
     def _observation(self) -> dict[str, np.ndarray]:
-        out = self.observer.empty()
-        self.observer.fill(self.world, out)
-        return out
+        out = self.observer.empty(1)
+        self.observer.fill([self.world], self.world.audio[None], out)
+        return {key: rows[0] for key, rows in out.items()}
 
     def render(self) -> np.ndarray | None:
         """The top view, uint8 [H, W, 3] ("rgb_array"), or None after showing it ("human")."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from gymnasium import spaces
@@ -46,22 +47,25 @@ class Observer:
             spaces.Box(-1.0, 1.0, (2,), np.float32) if settings.continuous else spaces.Discrete(4)
         )
 
-    def empty(self) -> dict[str, np.ndarray]:
-        """An observation of zeros."""
-        return {key: np.zeros(box.shape, dtype=np.float32) for key, box in self.boxes.items()}
+    def empty(self, worlds: int) -> dict[str, np.ndarray]:
+        """Observations of zeros, one row a world."""
+        return {key: np.zeros((worlds, *box.shape), dtype=np.float32) for key, box in self.boxes.items()}
 
-    def fill(self, world: AudioWorld, out: dict[str, np.ndarray]) -> None:
-        """Write the world's observation into the arrays of `out`."""
+    def fill(self, worlds: Sequence[AudioWorld], audio: np.ndarray, out: dict[str, np.ndarray]) -> None:
+        """Write the observations of worlds, whose sound is float32 audio [r, 2, N], into the rows of `out`."""
         if "audio" in out:
-            out["audio"][...] = world.audio
+            out["audio"][...] = audio
         if "cues" in out or "spectrogram" in out:
-            spectra = stft(world.audio, self.cue_config)
+            spectra = stft(audio, self.cue_config)
             if "cues" in out:
-                spatial_cues(spectra, self.cue_config, out["cues"])
+                out["cues"][...] = spatial_cues(spectra, self.cue_config)
             if "spectrogram" in out:
-                log_spectrogram(spectra, out["spectrogram"])
-        world.agent_info(out["agent_info"])
+                out["spectrogram"][...] = log_spectrogram(spectra)
+        for row, world in enumerate(worlds):
+            world.agent_info(out["agent_info"][row])
         if "pose" in out:
-            x, y, theta = world.pose
-            out["pose"][...] = x, y, math.remainder(theta, 2 * math.pi)
-            np.clip(out["pose"][2:], -np.float32(math.pi), np.float32(math.pi), out=out["pose"][2:])
+            for row, world in enumerate(worlds):
+                x, y, theta = world.pose
+                out["pose"][row] = x, y, math.remainder(theta, 2 * math.pi)
+            limit = np.float32(math.pi)
+            np.clip(out["pose"][:, 2], -limit, limit, out=out["pose"][:, 2])

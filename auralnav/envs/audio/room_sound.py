@@ -12,13 +12,34 @@ from auralnav.envs.acoustics.loops import BlockedClip, blocked_clip
 from auralnav.envs.acoustics.polygon import PolygonImages
 from auralnav.envs.acoustics.polygon_rooms import late_energy, mean_reflection_for_rt60, missing_energy
 from auralnav.envs.acoustics.soundbank import ClipRef, SoundBank
-from auralnav.envs.acoustics.stream import BinauralStream, Images, Pose
+from auralnav.envs.acoustics.stream import BinauralStream, Images, Pose, StreamGroup
 from auralnav.envs.acoustics.tail import cut_noise, late_tail
 from auralnav.envs.acoustics.walls import JOIN_SECONDS, solve_reflection
 from auralnav.envs.audio.episode import EAR_HEIGHT, Episode
 from auralnav.envs.audio.settings import AudioSettings
 
 SPEED_OF_SOUND = 343.0
+
+
+LARGEST_PLAN = (12.0, 12.0, 3.5)
+"""Sides that no polygon layout exceeds, m."""
+
+
+def stream_group(settings: AudioSettings, rooms: int) -> StreamGroup:
+    """A group of streams that holds any episode of these settings."""
+    polygon = settings.room == "polygon"
+    sides = LARGEST_PLAN if polygon else [side[1] for side in settings.room_size]
+    fs = settings.fs
+    whole = math.ceil(math.hypot(*sides) * fs / SPEED_OF_SOUND) + 1
+    reverberant = settings.rt60[1] > 0
+    order = settings.max_order if reverberant else 0
+    if reverberant and settings.renderer == "hybrid":
+        limit = round(JOIN_SECONDS * fs)
+    else:
+        limit = whole * (order + (2 if polygon else 1))  # in a polygon, a path round corners comes first
+    sources = settings.num_sources + settings.distractors
+    head = head_model(settings.head, fs)
+    return StreamGroup(rooms, sources, settings.block, head, limit, direct_only=not (polygon or reverberant))
 
 
 class RoomSound:
@@ -28,64 +49,55 @@ class RoomSound:
         episode: the world.
         settings: the environment's arguments.
         bank: the sounds.
+        group: the streams that are rendered together.
+        room: this one's place among them.
     """
 
-    def __init__(self, episode: Episode, settings: AudioSettings, bank: SoundBank) -> None:
+    def __init__(
+        self, episode: Episode, settings: AudioSettings, bank: SoundBank, group: StreamGroup, room: int = 0
+    ) -> None:
         self._episode = episode
         self._settings = settings
-        self.head: HeadModel = head_model(settings.head, settings.fs)
+        self._group = group
+        self._room = room
+        self.head: HeadModel = group.head
         self.ear_height = min(EAR_HEIGHT, episode.plan.height - 0.3)
         self.reflection = 0.0
         self._polygon: PolygonImages | None = None
         self._static: Images | None = None
         rng = np.random.Generator(np.random.PCG64(episode.noise_seed))
-        tail, limit = self._design(rng)
+        tail = self._design_polygon(rng) if settings.room == "polygon" else self._design(rng)
         self._noise_start = int(rng.integers(2**30))
         self._noise_level = 0.0
         clips = [self._clip(bank, ref) for ref in episode.clips]
-        self._stream = BinauralStream(
-            settings.block,
-            self.head,
-            clips,
-            [int(o) for o in episode.offsets],
-            limit,
-            tail,
-            direct_only=self._polygon is None and self.reflection == 0.0,
-        )
+        self._stream = BinauralStream(group, room, clips, [int(o) for o in episode.offsets], tail)
 
     def _clip(self, bank: SoundBank, ref: ClipRef) -> BlockedClip:
         block, fs = self._settings.block, self._settings.fs
         return blocked_clip((bank.identity, ref), lambda: bank.clip(ref), block, fs)
 
-    def _design(self, rng: np.random.Generator) -> tuple[np.ndarray | None, int]:
-        """Walls and tail: sets the reflection, returns the tail and the sample that ends the early images."""
+    def _design(self, rng: np.random.Generator) -> np.ndarray | None:
+        """Walls and tail of a shoebox: sets the reflection, returns the tail."""
         episode, settings = self._episode, self._settings
-        x0, y0, x1, y1 = episode.plan.bounds
-        size = np.array([x1 - x0, y1 - y0, episode.plan.height])
-        fs = settings.fs
-        join = round(JOIN_SECONDS * fs)
-        sources = len(episode.clips)
-        whole = math.ceil(float(np.linalg.norm(size)) * fs / SPEED_OF_SOUND) + 1
-        hybrid = settings.renderer == "hybrid"
-        if settings.room == "polygon":
-            reach = 2 if episode.rt60 == 0 else settings.max_order + 2  # a path round corners, then walls
-            return self._design_polygon(rng, join if hybrid and episode.rt60 > 0 else reach * whole)
         if episode.rt60 == 0:
-            return None, whole
+            return None
+        size = np.array([*episode.plan.bounds[2:], episode.plan.height])
         listener = np.array([*episode.start[:2], self.ear_height])
-        walls = solve_reflection(size, episode.places(0), listener, episode.rt60, settings.max_order, fs)
+        walls = solve_reflection(
+            size, episode.places(0), listener, episode.rt60, settings.max_order, settings.fs
+        )
         self.reflection = walls.reflection
-        if not hybrid:
-            return None, whole * (settings.max_order + 1)
-        tail = late_tail(rng, sources, walls.tail_rt60, self.head, walls.late_energy, walls.missing_energy)
-        return tail, join
+        if settings.renderer != "hybrid":
+            return None
+        count = len(episode.clips)
+        return late_tail(rng, count, walls.tail_rt60, self.head, walls.late_energy, walls.missing_energy)
 
-    def _design_polygon(self, rng: np.random.Generator, limit: int) -> tuple[np.ndarray | None, int]:
+    def _design_polygon(self, rng: np.random.Generator) -> np.ndarray | None:
         """As :meth:`_design`, for polygon rooms: walls and tail from the statistics of the diffuse field."""
         episode = self._episode
         plan = episode.plan
         volume = plan.area * plan.height
-        walls = np.concatenate([plan.segments[:, 2:] - plan.segments[:, :2]])
+        walls = plan.segments[:, 2:] - plan.segments[:, :2]
         surface = 2 * plan.area + float(np.linalg.norm(walls, axis=1).sum()) * plan.height
         tail = None
         if episode.rt60 > 0:
@@ -103,7 +115,7 @@ class RoomSound:
             order,
             geodesic_path=episode.geo.path,
         )
-        return tail, limit
+        return tail
 
     def _images(self, step: int, pose: Pose) -> Images:
         """Image sources at `step` heard from `pose`."""
@@ -130,12 +142,19 @@ class RoomSound:
             level = math.sqrt(float(np.mean(np.square(audio))))
             bank_level = math.sqrt(float(np.mean(np.square(self._noise(0)))))
             self._noise_level = level / bank_level * 10 ** (-self._settings.noise_snr_db / 20)
-        return self._finish(audio, 0)
+        return self.finish()
 
-    def step(self, pose: tuple[float, float, float], step: int) -> np.ndarray:
-        """Sound of `step` while the ears go from the last pose to `pose`; float32 [2, block] in [−1, 1]."""
+    def advance(self, pose: tuple[float, float, float], step: int) -> None:
+        """Go on to `step`, in which the ears go from the last pose to `pose`; the group renders it."""
         ears = self._ears(pose)
-        return self._finish(self._stream.step(self._images(step, ears), ears), step)
+        self._stream.advance(self._images(step, ears), ears)
+
+    def finish(self) -> np.ndarray:
+        """Background and limits on what the group has rendered; float32 [2, block] in [−1, 1], the group's own."""
+        audio = self._group.audio[self._room]
+        if self._noise_level > 0:
+            audio += np.float32(self._noise_level) * self._noise(self._stream.index)
+        return np.clip(audio, -1.0, 1.0, out=audio)
 
     def resume(
         self,
@@ -164,8 +183,3 @@ class RoomSound:
     def _noise(self, step: int) -> np.ndarray:
         block = self._settings.block
         return cut_noise(self.head, self._noise_start + step * block, block)
-
-    def _finish(self, audio: np.ndarray, step: int) -> np.ndarray:
-        if self._noise_level > 0:
-            audio += np.float32(self._noise_level) * self._noise(step)
-        return np.clip(audio, -1.0, 1.0, out=audio)

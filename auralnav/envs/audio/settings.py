@@ -144,6 +144,8 @@ class AudioSettings:
         sides = tuple(as_range("room_size", side, low=0.0, exclusive=True) for side in self.room_size)
         object.__setattr__(self, "room_size", sides)
         rt60 = as_range("rt60", self.rt60 or 0.0, low=0.0)
+        if 0 < rt60[1] and rt60[0] < 0.05:
+            raise ConfigError(f"rt60={self.rt60!r}; give 0 for no reflections, or at least 0.05 s")
         if rt60[1] > 3.0:
             raise ConfigError(
                 f"rt60={self.rt60!r}; give at most 3 s (the images of a longer decay are too many)"

@@ -1,13 +1,15 @@
 """Many AuralNav worlds in one vector environment, stepped by a few threads.
 
-Each world is stepped by the same code as the single environment, so the bits are the same. The kernels and
-transforms release the GIL; a pool of threads over chunks of worlds lets them run side by side.
+Each world is stepped by the same code as the single environment, so the bits are the same. The worlds come in
+chunks: a thread moves and scores those of its chunk one by one, then renders them all in a few calls that hold no
+GIL, so that the threads run side by side. (A call a world and stage would release and take back the GIL twenty
+times a step, and the threads would wait for each other most of the time.)
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from typing import Any
@@ -18,11 +20,12 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from auralnav.envs.acoustics.soundbank import open_bank
+from auralnav.envs.acoustics.soundbank import SoundBank, open_bank
 from auralnav.envs.audio.env import AudioEnv, draw_seed
 from auralnav.envs.audio.episode import checked_options
 from auralnav.envs.audio.observe import Observer
 from auralnav.envs.audio.rng_state import generator_from, generator_state
+from auralnav.envs.audio.room_sound import stream_group
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.world import AudioWorld
 from auralnav.errors import ConfigError
@@ -78,17 +81,18 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         bank = open_bank(self.settings.sounds, self.settings.fs, self.settings.split)
-        self.worlds = [AudioWorld(self.settings, bank) for _ in range(num_envs)]
         self._rngs: list[np.random.Generator] = []
         cores = threads or max(1, min(os.cpu_count() or 1, num_envs // _MIN_CHUNK))
-        self._chunks = np.array_split(np.arange(num_envs), min(cores, num_envs))
+        # Each chunk of worlds is rendered together, by one thread.
+        self._chunks = [
+            _Chunk(int(ids[0]), self.settings, bank, len(ids))
+            for ids in np.array_split(np.arange(num_envs), min(cores, num_envs))
+        ]
+        self.worlds = [world for chunk in self._chunks for world in chunk.worlds]
         self._pool: ThreadPoolExecutor | None = None
         self._finished = np.zeros(num_envs, dtype=bool)
         self._started = False
-        self._observations = {
-            key: np.zeros((num_envs, *box.shape), dtype=np.float32)
-            for key, box in self.observer.boxes.items()
-        }
+        self._observations = self.observer.empty(num_envs)
 
     # Vector API -------------------------------------------------------------------------------------------
 
@@ -110,10 +114,11 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         fixed = checked_options(rest, self.settings)
         self._seed(seed, mask)
 
-        def begin(i: int) -> None:
-            if mask[i]:
-                self.worlds[i].reset(draw_seed(self._rngs[i]), fixed)
-                self._fill(i)
+        def begin(chunk: _Chunk) -> None:
+            for i, world in chunk:
+                if mask[i]:
+                    world.reset(draw_seed(self._rngs[i]), fixed)
+            self._fill(chunk)
 
         self._each(begin)
         self._finished[mask] = False
@@ -137,17 +142,30 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         terms = {name: np.zeros(self.num_envs) for name in self.worlds[0].terms}
         metrics: dict[int, dict[str, float]] = {}
 
-        def advance(i: int) -> None:
-            world = self.worlds[i]
-            if again is not None and again[i]:
-                world.reset(draw_seed(self._rngs[i]))
-            else:
-                rewards[i], values, terminated[i], truncated[i] = world.step(actions[i])
+        # Checked before any world moves.
+        checked = [
+            None if again is not None and again[i] else world.checked(actions[i])
+            for i, world in enumerate(self.worlds)
+        ]
+
+        def advance(chunk: _Chunk) -> None:
+            stepped = []
+            for i, world in chunk:
+                if checked[i] is None:
+                    world.reset(draw_seed(self._rngs[i]))
+                    continue
+                rewards[i], values, terminated[i], truncated[i] = world.act(checked[i])
                 for name, value in values.items():
                     terms[name][i] = value
+                stepped.append(world)
+            if stepped:
+                chunk.group.render(np.array([world.room for world in stepped]))
+            for world in stepped:
+                world.sound.finish()
+            for i, world in chunk:
                 if terminated[i] or truncated[i]:
                     metrics[i] = world.metrics()
-            self._fill(i)
+            self._fill(chunk)
 
         self._each(advance)
         self._finished = terminated | truncated
@@ -212,9 +230,10 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             raise ConfigError(
                 f"{len(states)} states for {self.num_envs} worlds; restore with num_envs={len(states)}"
             )
-        for i, state in enumerate(states):
-            self.worlds[i].restore(state)
-            self._fill(i)
+        for world, state in zip(self.worlds, states, strict=True):
+            world.restore(state)
+        for chunk in self._chunks:
+            self._fill(chunk)
         self._rngs = [generator_from(state) for state in states]
         self._finished = np.array([bool(state.get("finished", False)) for state in states])
         self._started = True
@@ -237,28 +256,34 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             if seeds[i] is not None:
                 self._rngs[i] = seeding.np_random(seeds[i])[0]
 
-    def _fill(self, i: int) -> None:
-        self.observer.fill(self.worlds[i], {key: rows[i] for key, rows in self._observations.items()})
+    def _fill(self, chunk: _Chunk) -> None:
+        rows = {key: values[chunk.first : chunk.last] for key, values in self._observations.items()}
+        self.observer.fill(chunk.worlds, chunk.group.audio, rows)
 
-    def _each(self, work: Callable[[int], None]) -> None:
-        """Run `work` for every world, chunk by chunk on the pool."""
+    def _each(self, work: Callable[[_Chunk], None]) -> None:
+        """Run `work` for every chunk, each on a thread of its own."""
         if len(self._chunks) == 1:
-            for i in range(self.num_envs):
-                work(i)
+            work(self._chunks[0])
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(len(self._chunks), thread_name_prefix="auralnav")
-
-        def run(chunk: np.ndarray) -> None:
-            for i in chunk:
-                work(int(i))
-
-        futures = [self._pool.submit(run, chunk) for chunk in self._chunks]
-        for future in futures:
+        for future in [self._pool.submit(work, chunk) for chunk in self._chunks]:
             future.result()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pool": None}
+
+
+class _Chunk:
+    """Consecutive worlds from `first` to `last` − 1 that share a stream group; iterates over (index, world)."""
+
+    def __init__(self, first: int, settings: AudioSettings, bank: SoundBank, count: int) -> None:
+        self.first, self.last = first, first + count
+        self.group = stream_group(settings, count)
+        self.worlds = [AudioWorld(settings, bank, self.group, room) for room in range(count)]
+
+    def __iter__(self) -> Iterator[tuple[int, AudioWorld]]:
+        return enumerate(self.worlds, start=self.first)
 
 
 __all__ = ["AudioEnv", "AudioVectorEnv"]

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from auralnav.envs.acoustics.soundbank import SoundBank
+from auralnav.envs.acoustics.stream import StreamGroup
 from auralnav.envs.audio.episode import BODY_RADIUS, Episode, draw_episode
 from auralnav.envs.audio.geometry import segment_free
 from auralnav.envs.audio.motion import BACKWARD, FORWARD, LEFT, RIGHT, advance, heading
 from auralnav.envs.audio.oracle import plan_actions
-from auralnav.envs.audio.room_sound import RoomSound
+from auralnav.envs.audio.room_sound import RoomSound, stream_group
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.touching import touching_tour_length
 from auralnav.envs.audio.tour import TourPotential
@@ -34,11 +35,17 @@ class AudioWorld:
     Args:
         settings: the environment's arguments.
         bank: the sounds.
+        group: the streams that are rendered together with this world's; None: a group of its own.
+        room: its place among them.
     """
 
-    def __init__(self, settings: AudioSettings, bank: SoundBank) -> None:
+    def __init__(
+        self, settings: AudioSettings, bank: SoundBank, group: StreamGroup | None = None, room: int = 0
+    ) -> None:
         self.settings = settings
         self.bank = bank
+        self.group = group or stream_group(settings, 1)
+        self.room = room
         self.terms = REWARD_TERMS[settings.reward]
         self._turn = settings.turn
 
@@ -47,13 +54,13 @@ class AudioWorld:
     def reset(self, seed: int, fixed: Mapping[str, np.ndarray] | None = None) -> None:
         """Begin the episode of `seed`; see `draw_episode` for `fixed`."""
         self._begin(seed, fixed)
-        self.audio = self.sound.start(self.pose)
+        self.sound.start(self.pose)
 
     def _begin(self, seed: int, fixed: Mapping[str, np.ndarray] | None) -> None:
         settings = self.settings
         self.fixed = dict(fixed or {})
         self.episode: Episode = draw_episode(seed, settings, self.bank, fixed)
-        self.sound = RoomSound(self.episode, settings, self.bank)
+        self.sound = RoomSound(self.episode, settings, self.bank, self.group, self.room)
         self._segments = self.episode.plan.segments
         x, y, theta = self.episode.start
         self.theta0 = theta
@@ -81,14 +88,31 @@ class AudioWorld:
         """Places of the distractors now, float64 [D, 2] m."""
         return self.episode.places(self.step_index)[self.settings.num_sources :, :2]
 
-    def step(self, action: Any) -> tuple[float, dict[str, float], bool, bool]:
-        """Move, hear, and score one action.
+    @property
+    def audio(self) -> np.ndarray:
+        """What the ears heard in the last step, float32 [2, N]; overwritten by the next."""
+        return self.group.audio[self.room]
 
-        Returns:
-            reward, its terms by name, terminated, truncated.
+    def step(self, action: Any) -> tuple[float, dict[str, float], bool, bool]:
+        """Move, score and hear one action; see `act` for what is returned and raised."""
+        outcome = self.act(self.checked(action))
+        self.group.render(np.array([self.room]))
+        self.sound.finish()
+        return outcome
+
+    def checked(self, action: Any) -> Any:
+        """The action as `act` takes it: an int, or two floats.
 
         Raises:
             ActionError: an action outside the space, or NaN.
+        """
+        return _continuous(action) if self.settings.continuous else _discrete(action)
+
+    def act(self, action: Any) -> tuple[float, dict[str, float], bool, bool]:
+        """Move and score one checked action; its sound is made by the group's `render` and `sound.finish`.
+
+        Returns:
+            reward, its terms by name, terminated, truncated.
         """
         settings = self.settings
         turned = self._move(action)
@@ -99,7 +123,7 @@ class AudioWorld:
         distances = self.tour.distances(x, y)
         newly = self.remaining & (distances <= settings.found_radius)
         count = int(np.count_nonzero(newly))
-        self.audio = self.sound.step(self.pose, self.step_index)
+        self.sound.advance(self.pose, self.step_index)
         if count:
             self.found_step[newly] = self.step_index
             self.remaining &= ~newly
@@ -139,13 +163,14 @@ class AudioWorld:
         x, y, theta = self.pose
         self.previous_pose = self.pose
         if settings.continuous:
-            forward, turned = self._continuous(action)
+            forward, turned = action[0] * settings.step_size, bool(action[1])
+            # The turn moves the reference, so that the heading stays theta0 + turns · turn.
+            self.theta0 += action[1] * self._turn
         else:
-            choice = _discrete(action)
-            forward = settings.step_size * ((choice == FORWARD) - (choice == BACKWARD))
-            turned = choice in (LEFT, RIGHT)
+            forward = settings.step_size * ((action == FORWARD) - (action == BACKWARD))
+            turned = action in (LEFT, RIGHT)
             if turned:
-                self.turns += 1 if choice == LEFT else -1
+                self.turns += 1 if action == LEFT else -1
         theta = heading(self.theta0, self.turns, self._turn)
         self.bumped = False
         if forward != 0.0:
@@ -159,18 +184,6 @@ class AudioWorld:
         self.pose = (x, y, theta)
         self.trail.append((x, y))
         return turned
-
-    def _continuous(self, action: Any) -> tuple[float, bool]:
-        values = np.asarray(action, dtype=np.float64)
-        if values.shape != (2,):
-            raise ActionError(f"action has shape {values.shape}; give 2 numbers: forward speed and turn rate")
-        if not np.isfinite(values).all():
-            raise ActionError(f"action {values.tolist()} is not finite; check the policy for NaN")
-        if (np.abs(values) > 1.0 + 1e-6).any():
-            raise ActionError(f"action {values.tolist()} lies outside [-1, 1]; clip it to the action space")
-        # The turn moves the reference, so that the heading stays theta0 + turns · turn.
-        self.theta0 += float(values[1]) * self._turn
-        return float(values[0]) * self.settings.step_size, bool(values[1])
 
     # What agents and people see -----------------------------------------------------------------------------
 
@@ -245,7 +258,7 @@ class AudioWorld:
             "distractors": self.distractors.copy(),
             "distractor_classes": names[self.settings.num_sources :],
             "trail": np.array(self.trail),
-            "audio": self.audio,
+            "audio": self.audio.copy(),
             "fs": self.settings.fs,
             "step": self.step_index,
             "horizon": self.settings.horizon,
@@ -304,12 +317,24 @@ class AudioWorld:
         self.path_length = float(state["path_length"])
         self.potential = float(state["potential"])
         self.trail = [(float(x), float(y)) for x, y in np.asarray(state["trail"])]
-        self.audio = np.array(state["audio"], dtype=np.float32)
         if self.settings.moving:
             self.tour.update(self.sources)
         muted: list[int | None] = [int(t) + 1 if t >= 0 else None for t in self.found_step]
         muted += [None] * self.settings.distractors
         self.sound.resume(self.step_index, self.pose, self.previous_pose, start, muted)
+        self.audio[...] = state["audio"]
+
+
+def _continuous(action: Any) -> tuple[float, float]:
+    """`action` as forward speed and turn rate."""
+    values = np.asarray(action, dtype=np.float64)
+    if values.shape != (2,):
+        raise ActionError(f"action has shape {values.shape}; give 2 numbers: forward speed and turn rate")
+    if not np.isfinite(values).all():
+        raise ActionError(f"action {values.tolist()} is not finite; check the policy for NaN")
+    if (np.abs(values) > 1.0 + 1e-6).any():
+        raise ActionError(f"action {values.tolist()} lies outside [-1, 1]; clip it to the action space")
+    return float(values[0]), float(values[1])
 
 
 def _discrete(action: Any) -> int:

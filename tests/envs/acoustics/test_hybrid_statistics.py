@@ -14,7 +14,7 @@ from auralnav.envs.acoustics.loops import SOURCE_GAIN
 from auralnav.envs.acoustics.measure import decay_time, direct_to_reverberant, highpass
 from auralnav.envs.acoustics.soundbank import ClipRef
 from auralnav.envs.audio.episode import draw_episode
-from auralnav.envs.audio.room_sound import RoomSound
+from auralnav.envs.audio.room_sound import RoomSound, stream_group
 from auralnav.envs.audio.settings import AudioSettings
 
 FS = 16000
@@ -48,11 +48,13 @@ def responses() -> list[dict]:
         bank = ImpulseBank()
         episode = draw_episode(seed, settings, bank)
         episode = dataclasses.replace(episode, offsets=np.zeros(2, dtype=np.int64))
-        sound = RoomSound(episode, settings, bank)
+        group = stream_group(settings, 1)
+        sound = RoomSound(episode, settings, bank, group)
         sound.start(episode.start)
         blocks = [sound.source_images()]
         for step in range(1, BLOCKS):
-            sound.step(episode.start, step)
+            sound.advance(episode.start, step)
+            group.render(np.zeros(1, dtype=np.int64))
             blocks.append(sound.source_images())
         # The left ear's response to each source.
         hybrid, other = np.concatenate(blocks, axis=2)[:, 0].astype(float) / SOURCE_GAIN

@@ -9,7 +9,7 @@ from scipy.signal import fftconvolve
 from auralnav.envs.acoustics.head import open_ears, spherical_head
 from auralnav.envs.acoustics.images import FRONT_GUARD, back_guard, ear_responses, shoebox_images
 from auralnav.envs.acoustics.loops import SOURCE_GAIN, BlockedClip, blocked_clip, fit_loop
-from auralnav.envs.acoustics.stream import CROSSFADE_SECONDS, BinauralStream
+from auralnav.envs.acoustics.stream import CROSSFADE_SECONDS, BinauralStream, StreamGroup
 from auralnav.envs.acoustics.tail import late_tail
 from auralnav.envs.acoustics.walls import solve_reflection
 from auralnav.errors import SoundError
@@ -66,12 +66,15 @@ def test_it_is_the_convolution(head, rt60: float, block: int) -> None:
         reflection, limit = walls.reflection, 800
         tail = late_tail(rng, 2, walls.tail_rt60, head, walls.late_energy, walls.missing_energy)
     images = shoebox_images(SIZE, SOURCES, np.full(6, reflection), 6)
-    stream = BinauralStream(block, head, clips, OFFSETS, limit, tail, direct_only=rt60 == 0)
-    heard = [stream.start(images, POSES[0])]
+    group = StreamGroup(1, 2, block, head, limit, direct_only=rt60 == 0)
+    stream = BinauralStream(group, 0, clips, OFFSETS, tail)
+    heard = [stream.start(images, POSES[0]).copy()]
     for t, pose in enumerate(POSES[1:], start=1):
         if t == MUTED_AT:
             stream.mute(1)
-        heard.append(stream.step(images, pose))
+        stream.advance(images, pose)
+        group.render(np.zeros(1, dtype=np.int64))
+        heard.append(group.audio[0].copy())
     length = max(limit + head.reach + FRONT_GUARD, 0 if tail is None else tail.shape[2])
     responses = []
     for pose in POSES:
@@ -84,6 +87,40 @@ def test_it_is_the_convolution(head, rt60: float, block: int) -> None:
     for mine, theirs in zip(heard, expected, strict=True):
         assert np.linalg.norm(mine - theirs) < 1e-5 * np.linalg.norm(theirs)  # −100 dB
     assert np.allclose(stream.source_images().sum(axis=0), heard[-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("rt60", [0.0, 0.4])
+def test_a_room_sounds_the_same_in_any_company(rt60: float) -> None:
+    """Bit for bit, whichever rooms of its group are rendered with it."""
+    head, block, rooms = spherical_head(FS), 4000, 3
+    rng = np.random.default_rng(1)
+    clips = [BlockedClip(rng.standard_normal(16000).astype(np.float32), block, FS) for _ in range(2)]
+    reflection, tail, limit = 0.0, None, 600
+    if rt60:
+        walls = solve_reflection(SIZE, SOURCES, np.array(POSES[0][:3]), rt60, 6, FS)
+        reflection, limit = walls.reflection, 800
+        tail = late_tail(rng, 2, walls.tail_rt60, head, walls.late_energy, walls.missing_energy)
+    images = shoebox_images(SIZE, SOURCES, np.full(6, reflection), 6)
+    alone = StreamGroup(1, 2, block, head, limit, direct_only=rt60 == 0)
+    together = StreamGroup(rooms, 2, block, head, limit, direct_only=rt60 == 0)
+    single = BinauralStream(alone, 0, clips, OFFSETS, tail)
+    others = [BinauralStream(together, room, clips, [room, 2 * room], tail) for room in (0, 2)]
+    watched = BinauralStream(together, 1, clips, OFFSETS, tail)
+    for stream in (*others, watched):
+        stream.start(images, POSES[0])
+    assert np.array_equal(single.start(images, POSES[0]), together.audio[1])
+    company = [[0, 1, 2], [1], [0, 1], [0, 2], [1, 2], [0, 1, 2]]
+    for step, present in enumerate(company):
+        pose = POSES[step]
+        for room, stream in zip((0, 2), others, strict=True):
+            if room in present:
+                stream.advance(images, POSES[-step])
+        if 1 in present:
+            watched.advance(images, pose)
+            single.advance(images, pose)
+            alone.render(np.zeros(1, dtype=np.int64))
+        together.render(np.array(present))
+        assert np.array_equal(alone.audio[0], together.audio[1])
 
 
 @pytest.mark.parametrize("n", [100, 4000, 5001, 48000, 50123])

@@ -43,6 +43,7 @@ def one_line(error: pytest.ExceptionInfo, *words: str) -> None:
         ({"head": "cube"}, ("head", "sphere")),
         ({"obs_mode": "image"}, ("obs_mode", "cues")),
         ({"source_speed": 3.0}, ("1 m/s",)),
+        ({"rt60": 0.01}, ("rt60", "at least 0.05 s")),
         ({"rt60": 30.0}, ("rt60", "at most 3 s")),
         ({"turn_deg": 270}, ("turn_deg",)),
     ],
