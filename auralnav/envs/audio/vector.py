@@ -30,7 +30,7 @@ from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.world import AudioWorld
 from auralnav.errors import ConfigError
 
-_MIN_CHUNK = 4  # fewer worlds a thread do not pay for the hand-over
+_CHUNK = 4  # worlds rendered by one call: enough to seldom need the GIL, few enough to stay in a core's cache
 
 
 class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
@@ -42,7 +42,7 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
 
     Args:
         num_envs: number of worlds.
-        threads: threads that share them; 0: as many as there are cores, with at least 4 worlds each.
+        threads: threads that share them, 4 worlds at a time; 0: as many as there are cores.
         autoreset_mode: AutoresetMode.NEXT_STEP or DISABLED.
         render_mode: None or "rgb_array" (a tuple of pictures).
         **settings: arguments of `AudioEnv`.
@@ -82,12 +82,11 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         bank = open_bank(self.settings.sounds, self.settings.fs, self.settings.split)
         self._rngs: list[np.random.Generator] = []
-        cores = threads or max(1, min(os.cpu_count() or 1, num_envs // _MIN_CHUNK))
-        # Each chunk of worlds is rendered together, by one thread.
         self._chunks = [
-            _Chunk(int(ids[0]), self.settings, bank, len(ids))
-            for ids in np.array_split(np.arange(num_envs), min(cores, num_envs))
+            _Chunk(first, self.settings, bank, min(_CHUNK, num_envs - first))
+            for first in range(0, num_envs, _CHUNK)
         ]
+        self._threads = min(threads or os.cpu_count() or 1, len(self._chunks))
         self.worlds = [world for chunk in self._chunks for world in chunk.worlds]
         self._pool: ThreadPoolExecutor | None = None
         self._finished = np.zeros(num_envs, dtype=bool)
@@ -261,12 +260,13 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         self.observer.fill(chunk.worlds, chunk.group.audio, rows)
 
     def _each(self, work: Callable[[_Chunk], None]) -> None:
-        """Run `work` for every chunk, each on a thread of its own."""
-        if len(self._chunks) == 1:
-            work(self._chunks[0])
+        """Run `work` for every chunk, shared among the threads."""
+        if self._threads == 1:
+            for chunk in self._chunks:
+                work(chunk)
             return
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(len(self._chunks), thread_name_prefix="auralnav")
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="auralnav")
         for future in [self._pool.submit(work, chunk) for chunk in self._chunks]:
             future.result()
 
