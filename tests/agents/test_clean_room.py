@@ -61,7 +61,7 @@ def test_a_loop_in_the_style_of_cleanrl() -> None:
     for _ in range(30):
         values = network(torch.as_tensor(observation))
         actions = values.argmax(1).numpy()
-        following, rewards, terminated, truncated, infos = envs.step(actions)
+        following, rewards, terminated, _, infos = envs.step(actions)
         with torch.no_grad():
             future = network(torch.as_tensor(following)).amax(1)
             goal = (
