@@ -23,6 +23,17 @@ dqn: {{buffer_size: 3000, learning_starts: 100, batch_size: 16, n_steps: 3, targ
 ppo: {{n_steps: 20, batch_size: 40, n_epochs: 2}}
 """
 
+AURAL_CONFIG = """\
+name: aural
+algorithm: {algorithm}
+env: {{id: AuralNav-Easy-v0, obs_mode: cues, num_envs: 4, threads: 2, history: 2, previous_action: true, rt60: 0.2,
+  horizon: 40}}
+policy: {{net_arch: [24]}}
+train: {{total_steps: {steps}, eval_every: 2000, eval_episodes: 4, checkpoint_every: 80, log_every: 80}}
+dqn: {{buffer_size: 2000, learning_starts: 100, batch_size: 16, n_steps: 3, target_update_interval: 100}}
+ppo: {{n_steps: 20, batch_size: 40, n_epochs: 2}}
+"""
+
 
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "auralnav", "train", *arguments]
@@ -37,9 +48,9 @@ def run_to_the_end(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), env=environment(), capture_output=True, text=True, timeout=300)
 
 
-def kill_repeatedly(folder: Path, algorithm: str, steps: int, kills: int) -> None:
+def kill_repeatedly(folder: Path, algorithm: str, steps: int, kills: int, text: str = CONFIG) -> None:
     config = folder / "tiny.yaml"
-    config.write_text(CONFIG.format(algorithm=algorithm, steps=steps))
+    config.write_text(text.format(algorithm=algorithm, steps=steps))
     run = folder / "run"
     manifest = run / "resume" / "manifest.json"
     rng = random.Random(7)
@@ -110,3 +121,9 @@ def test_an_interrupt_saves_and_says_how_to_resume(tmp_path: Path):
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
 def test_training_killed_ten_times_resumes_exactly(tmp_path: Path, algorithm: str):
     kill_repeatedly(tmp_path, algorithm, steps=60_000 if algorithm == "dqn" else 120_000, kills=10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
+def test_training_on_sound_killed_ten_times_resumes_exactly(tmp_path: Path, algorithm: str):
+    kill_repeatedly(tmp_path, algorithm, steps=12_000, kills=10, text=AURAL_CONFIG)
