@@ -205,3 +205,14 @@ def test_vector_state_restores() -> None:
     envs.unwrapped.restore(states)
     second = [envs.step(row)[0] for row in actions[5:]]
     assert all(equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_the_global_generator_is_left_alone(id_: str) -> None:
+    """The ancestor seeded NumPy's global generator."""
+    np.random.seed(3)
+    before = np.random.get_state()[1].copy()
+    env = make(id_, obs_mode="cues")
+    env.reset(seed=0)
+    env.step(0)
+    assert np.array_equal(before, np.random.get_state()[1])
