@@ -61,7 +61,7 @@ class BlockedClip:
         self.loop = fit_loop(samples, block, fs) * np.float32(SOURCE_GAIN)
         self.block = block
         self.blocks = len(self.loop) // block
-        self._spectra: dict[int, np.ndarray] = {}
+        self._spectra: dict[tuple[tuple[int, ...], int], np.ndarray] = {}
         self._unrolled = np.concatenate([self.loop, self.loop])
 
     def window(self, index: int, length: int) -> np.ndarray:
@@ -72,13 +72,23 @@ class BlockedClip:
         stop = len(self._unrolled) - len(self.loop) + end
         return self._unrolled[stop - length : stop]
 
-    def spectrum(self, index: int, n: int) -> np.ndarray:
-        """The rfft of the `n` samples that end with block `index`, complex64 [n // 2 + 1]."""
-        spectra = self._spectra.get(n)
+    def spectra(self, index: int, ends: tuple[int, ...], n: int) -> np.ndarray:
+        """The rffts of the windows of `n` samples that end `ends` samples after the start of block `index`.
+
+        Args:
+            index: block.
+            ends: 0 to `block`, E of them.
+            n: length of the transforms.
+
+        Returns:
+            complex64 [E, n // 2 + 1], kept for the next call.
+        """
+        spectra = self._spectra.get((ends, n))
         if spectra is None:
-            windows = np.stack([self.window(i, n) for i in range(self.blocks)])
+            long = [self.window(i, self.block + n) for i in range(self.blocks)]
+            windows = np.array([[window[end : end + n] for end in ends] for window in long])
             spectra = sfft.rfft(windows).astype(np.complex64, copy=False)
-            self._spectra[n] = spectra
+            self._spectra[ends, n] = spectra
         return spectra[index % self.blocks]
 
     @property

@@ -2,9 +2,11 @@
 
 Each block is heard twice, through the responses of the pose before the step and of the pose after it, and
 crossfaded over the first 20 ms; a source's clip runs on, so sound is continuous. Convolution is overlap-save in
-the frequency domain: clip spectra are cached, the pose-dependent early response is transformed each step, and the
-pose-independent tail is split into parts of one block each, whose products with older clip spectra are added
-before one inverse transform. With a single image a source (no reflections) a short FIR filter is faster.
+the frequency domain. The early responses change with the pose, so they are transformed each step; they are short,
+so a block is cut into a few segments with transforms to match, and only the first is also heard through the old
+responses. The late tail does not change with the pose, so a source's tail sound repeats with its clip's loop: it is
+made block by block in the first round and read from then on (see `tail_sound.py`). With a single image a source (no
+reflections) a short FIR filter is faster.
 
 Many rooms are rendered by one call of each kernel and transform, which hold no GIL: threads that each render a
 share of the rooms then hardly wait for each other. A room's bits do not depend on how many share the call.
@@ -12,6 +14,7 @@ share of the rooms then hardly wait for each other. A room's bits do not depend 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,10 +23,10 @@ from scipy import fft as sfft
 from auralnav.envs.acoustics.head import HeadModel
 from auralnav.envs.acoustics.images import FRONT_GUARD, back_guard, draw_responses
 from auralnav.envs.acoustics.loops import BlockedClip
-from auralnav.envs.acoustics.stream_kernels import copy_templates, crossfade, mix, render_direct
+from auralnav.envs.acoustics.stream_kernels import assemble, clear, mix, render_direct
+from auralnav.envs.acoustics.tail_sound import TailSounds
 
 CROSSFADE_SECONDS = 0.02
-_NEVER = -(2**62)
 
 Images = tuple[np.ndarray, np.ndarray, np.ndarray]
 Pose = tuple[float, float, float, float]
@@ -53,33 +56,38 @@ class StreamGroup:
         self.rooms, self.sources, self.block, self.head = rooms, sources, block, head
         self.limit = early_samples
         self.direct = direct_only
+        fade = min(round(CROSSFADE_SECONDS * head.fs), block)
+        ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)
+        self.ramp = ramp.astype(np.float32)
         reach = early_samples + head.reach + FRONT_GUARD
-        self.n = sfft.next_fast_len(max(2 * block, block + reach), real=True)
-        width = FRONT_GUARD + (reach if direct_only else self.n) + back_guard(head)
-        # Images write no further than this, so only this much of a response changes with the pose.
-        self.drawn = min(width, FRONT_GUARD + reach + back_guard(head))
+        self.hop, self.n = _segments(block, reach, fade, sources)
+        count = -(-block // self.hop)
+        # The last segment ends with the block, over the one before it where the hop does not divide the block.
+        self.starts = np.minimum(np.arange(count) * self.hop, block - self.hop)
+        self.ends = tuple(int(start) + self.hop for start in self.starts)
+        # Images write no further than this.
+        self.drawn = FRONT_GUARD + reach + back_guard(head)
+        width = self.drawn if direct_only else max(self.drawn, FRONT_GUARD + self.n)
         self.bins = self.n // 2 + 1
         shape = (rooms, sources, 2)
-        # Responses start at FRONT_GUARD, with room for an image's taps at both ends.
-        self.templates = np.zeros((*shape, self.drawn), dtype=np.float32)
-        self.responses = [np.zeros((*shape, width), dtype=np.float32) for _ in range(2)]
+        # Responses start at FRONT_GUARD, with room for an image's taps at both ends. Where spectra are kept, they
+        # are only scratch.
+        self.responses = [np.zeros((*shape, width), dtype=np.float32)]
+        self.responses.append(np.zeros_like(self.responses[0]) if direct_only else self.responses[0])
         self.firsts = [np.zeros(shape, dtype=np.int64) for _ in range(2)]
         spectrum = (0,) if direct_only else (*shape, self.bins)
         self.spectra = [np.zeros(spectrum, dtype=np.complex64) for _ in range(2)]
-        self.parts = np.ones(rooms, dtype=np.int64)
-        self.slots = np.zeros(rooms, dtype=np.int64)
-        self.tails = np.zeros((rooms, 0, sources, 2, self.bins), dtype=np.complex64)
-        self.heard = np.zeros((rooms, 1, sources, self.bins), dtype=np.complex64)
-        self.windows = np.zeros((rooms, sources, block + width), dtype=np.float32)
+        heard = (0,) if direct_only else (rooms, sources, count, self.bins)
+        self.heard = np.zeros(heard, dtype=np.complex64)
+        self.tails = TailSounds(rooms, sources, block)
+        length = block + width if direct_only else 0
+        self.windows = np.zeros((rooms, sources, length), dtype=np.float32)
         self.poses = np.zeros((rooms, 4))
         self.positions = np.zeros((rooms, 0, 3))
         self.gains = np.zeros((rooms, 0))
         self.owners = np.zeros((rooms, 0), dtype=np.int32)
         self.counts = np.zeros(rooms, dtype=np.int64)
         self.audio = np.zeros((rooms, 2, block), dtype=np.float32)
-        fade = min(round(CROSSFADE_SECONDS * head.fs), block)
-        ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)
-        self.ramp = ramp.astype(np.float32)
 
     def render(self, rooms: np.ndarray) -> None:
         """Render the next block of the rooms (int64 [r]) whose streams have advanced, into `audio`."""
@@ -93,14 +101,19 @@ class StreamGroup:
         self.mix(rooms, 0, self.sources, self.audio)
 
     def _swap_back(self, rest: np.ndarray) -> None:
-        for pair in (self.responses, self.spectra, self.firsts):
-            if pair[0].size:
-                pair[0][rest], pair[1][rest] = pair[1][rest], pair[0][rest]
+        pairs = (self.responses, self.firsts) if self.direct else (self.spectra,)
+        for new, old in pairs:
+            new[rest], old[rest] = old[rest], new[rest]
+
+    def settle(self, room: int) -> None:
+        """Make the old responses of a room those of its new pose."""
+        for new, old in (self.responses, self.firsts) if self.direct else (self.spectra,):
+            old[room] = new[room]
 
     def draw(self, which: int, rooms: np.ndarray) -> None:
         """Responses of the rooms at their poses and images into the new (0) or the old (1) ones."""
         out = self.responses[which]
-        copy_templates(self.templates, rooms, out)
+        clear(rooms, self.drawn, out)
         draw_responses(
             self.positions,
             self.gains,
@@ -138,28 +151,16 @@ class StreamGroup:
                 out,
             )
             return
-        total = np.empty((len(rooms), 2, 2, self.bins), dtype=np.complex64)
-        mix(
-            self.heard,
-            self.slots,
-            self.parts,
-            self.tails,
-            self.spectra[0],
-            self.spectra[1],
-            rooms,
-            first,
-            last,
-            total,
+        self.tails.make()
+        rows = 2 * (len(self.starts) + 1)
+        # Transforms run four rows at a time: a single room's are filled up.
+        total = np.empty((max(len(rooms) * rows, -(-rows // 4) * 4), self.bins), dtype=np.complex64)
+        mix(self.heard, self.spectra[0], self.spectra[1], rooms, first, last, total)
+        signals = sfft.irfft(total, self.n)
+        tails = self.tails
+        assemble(
+            signals, self.starts, self.hop, self.ramp, tails.sounds, tails.slots, rooms, first, last, out
         )
-        crossfade(sfft.irfft(total, self.n), self.n - self.block, self.ramp, rooms, out)
-
-    def hold_parts(self, parts: int) -> None:
-        """Make room for tails of `parts` blocks."""
-        have = self.heard.shape[1]
-        if parts > have:
-            more = ((0, 0), (0, parts - have), (0, 0))
-            self.tails = np.pad(self.tails, (*more, (0, 0), (0, 0)))
-            self.heard = np.pad(self.heard, (*more, (0, 0)))
 
     def hold_images(self, count: int) -> None:
         """Make room for `count` image sources a room."""
@@ -198,26 +199,13 @@ class BinauralStream:
         self.index = -1
         self.muted_from: list[int | None] = [None] * len(self.clips)
         self._images: Images | None = None
-        block, n = group.block, group.n
-        parts = 1 if tail is None else max(1, -(-tail.shape[2] // block))
-        group.hold_parts(parts)
-        group.parts[room] = parts
-        self._ring = [_NEVER] * parts
-        group.templates[room] = 0
-        for response in group.responses:
-            response[room] = 0
-            if tail is not None:
-                response[room, :, :, FRONT_GUARD : FRONT_GUARD + block] = _padded(tail[:, :, :block], block)
-        group.templates[room] = group.responses[0][room, :, :, : group.drawn]
-        if tail is not None:
-            for part in range(1, parts):
-                group.tails[room, part - 1] = sfft.rfft(tail[:, :, part * block : (part + 1) * block], n)
+        group.tails.begin(room, tail, [clip.blocks for clip in self.clips])
 
     def start(self, images: Images, pose: Pose) -> np.ndarray:
         """Steady-state sound of block 0 at `pose`; float32 [2, block] in the group's `audio`."""
         self._place(images, pose)
-        self._group.draw(1, self._only)
         self._group.draw(0, self._only)
+        self._group.settle(self._room)
         self._hear(0)
         self._group.mix(self._only, 0, len(self.clips), self._group.audio)
         return self._group.audio[self._room]
@@ -226,7 +214,6 @@ class BinauralStream:
         self, index: int, images: Images, pose: Pose, images_before: Images, pose_before: Pose
     ) -> None:
         """Continue as if block `index` had just been rendered by a step from `pose_before` to `pose`."""
-        self._ring = [_NEVER] * len(self._ring)
         self._place(images_before, pose_before)
         self._group.draw(1, self._only)
         self._place(images, pose)
@@ -275,23 +262,23 @@ class BinauralStream:
             for k in range(len(self.clips)):
                 group.windows[room, k] = self._window(k, index, length)
             return
-        parts = len(self._ring)
-        group.slots[room] = index % parts
-        for age in range(parts):
-            slot = (index - age) % parts
-            if self._ring[slot] != index - age:
-                self._ring[slot] = index - age
-                for k in range(len(self.clips)):
-                    group.heard[room, slot, k] = self._spectrum(k, index - age)
+        block, tails = group.block, group.tails
+        for k in range(len(self.clips)):
+            group.heard[room, k] = self._spectra(k, index, group.ends, group.n)
+            if tails.wants(room, k, index, self.muted_from[k]):
+                ages = range(tails.parts[room])
+                tails.add(room, k, [self._spectra(k, index - age, (block,), 2 * block) for age in ages])
 
-    def _spectrum(self, source: int, index: int) -> np.ndarray | float:
-        """Spectrum of the window that ends with block `index` of a source; 0 when it is all silence."""
-        muted, n = self.muted_from[source], self._group.n
+    def _spectra(self, source: int, index: int, ends: tuple[int, ...], n: int) -> np.ndarray:
+        """Spectra of the windows of `n` samples that end `ends` samples after the start of block `index`."""
+        muted, clip = self.muted_from[source], self.clips[source]
+        block = self._group.block
         if muted is None or index < muted:
-            return self.clips[source].spectrum(index + self.offsets[source], n)
-        if (index + 1 - muted) * self._group.block < n:
-            return sfft.rfft(self._window(source, index, n))
-        return 0.0
+            return clip.spectra(index + self.offsets[source], ends, n)
+        if (index - muted) * block + ends[0] >= n:
+            return np.zeros((len(ends), n // 2 + 1), dtype=np.complex64)
+        window = self._window(source, index, block + n)
+        return sfft.rfft(np.stack([window[end : end + n] for end in ends]))
 
     def _window(self, source: int, index: int, length: int) -> np.ndarray:
         """The last `length` samples of a source up to the end of block `index`, silent from its mute on."""
@@ -304,6 +291,15 @@ class BinauralStream:
         return window
 
 
-def _padded(part: np.ndarray, length: int) -> np.ndarray:
-    """`part` [..., m] with zeros up to `length`."""
-    return np.pad(part, ((0, 0), (0, 0), (0, length - part.shape[2])))
+def _segments(block: int, reach: int, fade: int, sources: int) -> tuple[int, int]:
+    """Length of a block's segments and of the transforms for responses of `reach` samples that cost least."""
+    best, least = (block, 0), math.inf
+    for count in range(1, max(block // fade, 1) + 1):
+        hop = -(-block // count)
+        n = sfft.next_fast_len(hop + reach, real=True)
+        rows = 2 * sources + -(-2 * (count + 1) // 4) * 4
+        # A complex product, with its reading, costs about as much as 8 butterflies.
+        cost = n * (rows * math.log2(n) + 8 * sources * (count + 1))
+        if cost < least:
+            best, least = (hop, n), cost
+    return best

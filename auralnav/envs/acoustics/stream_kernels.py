@@ -9,12 +9,12 @@ from auralnav.envs.acoustics.images import FRONT_GUARD
 
 
 @njit(cache=True, nogil=True)
-def copy_templates(templates, rooms, out):
-    """Restore the part of the responses that images write to."""
+def clear(rooms, drawn, out):
+    """Zero the first `drawn` samples of the rooms' responses, which are all that images write to."""
     for room in rooms:
-        for k in range(templates.shape[1]):
+        for k in range(out.shape[1]):
             for ear in range(2):
-                out[room, k, ear, : templates.shape[3]] = templates[room, k, ear]
+                out[room, k, ear, :drawn] = np.float32(0)
 
 
 @njit(inline="always")
@@ -25,42 +25,66 @@ def _add_product(row, a, b):
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def mix(heard, slots, parts, tails, new, old, rooms, first, last, total):
-    """Spectra at the ears through the new responses, total[i, 0], and through the old, total[i, 1].
+def mix(heard, new, old, rooms, first, last, total):
+    """Spectra at the ears into the rows of `total`: per room and ear every segment, then the first through `old`.
 
-    heard [R, parts, K, bins] is a ring a room whose slot `slots` holds the newest block; tails
-    [R, parts − 1, K, 2, bins] meet the older ones and are the same for both.
+    heard [R, K, segments, bins] are the clips' spectra, new and old [R, K, 2, bins] the responses'. Rows that are
+    left over are set to 0.
     """
-    for i in range(rooms.shape[0]):
-        room = rooms[i]
-        slot = slots[room]
-        sums = total[i]
-        sums[0] = 0
-        for age in range(1, parts[room]):
-            older = heard[room, (slot - age) % parts[room]]
-            for k in range(first, last):
-                for ear in range(2):
-                    _add_product(sums[0, ear], older[k], tails[room, age - 1, k, ear])
-        sums[1] = sums[0]
-        for k in range(first, last):
-            for ear in range(2):
-                _add_product(sums[0, ear], heard[room, slot, k], new[room, k, ear])
-                _add_product(sums[1, ear], heard[room, slot, k], old[room, k, ear])
+    segments = heard.shape[2]
+    row = 0
+    for room in rooms:
+        for ear in range(2):
+            for segment in range(segments + 1):
+                total[row] = 0
+                for k in range(first, last):
+                    if segment < segments:
+                        _add_product(total[row], heard[room, k, segment], new[room, k, ear])
+                    else:
+                        _add_product(total[row], heard[room, k, 0], old[room, k, ear])
+                row += 1
+    total[row:] = 0
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def crossfade(signals, start, ramp, rooms, out):
-    """Signals [r, 2 (new, old), 2 ears, n] from `start` on: the new ones, faded in over the old, into out[rooms]."""
+def assemble(signals, starts, hop, ramp, tails, slots, rooms, first, last, out):
+    """Blocks from their segments: the last `hop` samples of each row of `signals` (as :func:`mix` orders them).
+
+    The first segment fades in over what the old responses made of it; the sources' tail sounds
+    tails[room, k, slots[room, k]] (none where the slot is negative) are added. Into out[rooms].
+    """
     fade = ramp.shape[0]
-    for i in range(rooms.shape[0]):
+    segments = starts.shape[0]
+    skip = signals.shape[1] - hop
+    row = 0
+    for room in rooms:
         for ear in range(2):
-            after = signals[i, 0, ear, start:]
-            before = signals[i, 1, ear, start:]
-            row = out[rooms[i], ear]
+            sound = out[room, ear]
+            for segment in range(segments):
+                part = signals[row, skip:]
+                target = sound[starts[segment] : starts[segment] + hop]
+                for t in range(hop):
+                    target[t] = part[t]
+                row += 1
+            before = signals[row, skip:]
+            row += 1
             for t in range(fade):
-                row[t] = before[t] + ramp[t] * (after[t] - before[t])
-            for t in range(fade, row.shape[0]):
-                row[t] = after[t]
+                sound[t] = before[t] + ramp[t] * (sound[t] - before[t])
+            for k in range(first, last):
+                if slots[room, k] >= 0:
+                    tail = tails[room, k, slots[room, k], ear]
+                    for t in range(sound.shape[0]):
+                        sound[t] += tail[t]
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def mix_tails(heard, tails, rooms, sources, total):
+    """total[i, ear] = Σ_part heard[i, part] · tails[rooms[i], part, sources[i], ear]."""
+    total[:] = 0
+    for i in range(rooms.shape[0]):
+        for part in range(heard.shape[1]):
+            for ear in range(2):
+                _add_product(total[i, ear], heard[i, part], tails[rooms[i], part, sources[i], ear])
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")

@@ -29,7 +29,9 @@ OFFSETS = [0, 5]
 MUTED_AT = 3  # source 1
 
 
-def reference(responses: list[np.ndarray], clips: list[BlockedClip], block: int) -> np.ndarray:
+def reference(
+    responses: list[np.ndarray], clips: list[BlockedClip], block: int, muted_at: int = MUTED_AT
+) -> np.ndarray:
     """The same sound by whole convolutions: old and new pose crossfaded; float64 [blocks, 2, block]."""
     length = responses[0].shape[-1]
     fade = min(round(CROSSFADE_SECONDS * FS), block)
@@ -43,7 +45,7 @@ def reference(responses: list[np.ndarray], clips: list[BlockedClip], block: int)
                 index = np.arange(t * block - length, (t + 1) * block)
                 signal = clip.loop.astype(float)[(index + OFFSETS[k] * block) % len(clip.loop)]
                 if k == 1:
-                    signal[index >= MUTED_AT * block] = 0.0
+                    signal[index >= muted_at * block] = 0.0
                 for ear in range(2):
                     whole = fftconvolve(signal, response[k, ear].astype(float))
                     total[ear] += whole[length : length + block]
@@ -87,6 +89,47 @@ def test_it_is_the_convolution(head, rt60: float, block: int) -> None:
     for mine, theirs in zip(heard, expected, strict=True):
         assert np.linalg.norm(mine - theirs) < 1e-5 * np.linalg.norm(theirs)  # −100 dB
     assert np.allclose(stream.source_images().sum(axis=0), heard[-1], atol=1e-6)
+
+
+def test_tails_repeat_with_their_loops_and_ring_out() -> None:
+    """Past the end of a short loop and of one too long to be kept, a mute, and going on from the middle."""
+    head, block, muted_at = spherical_head(FS), 800, 24
+    rng = np.random.default_rng(2)
+    clips = [BlockedClip(rng.standard_normal(n * block).astype(np.float32), block, FS) for n in (3, 20)]
+    tail = 1e-2 * rng.standard_normal((2, 2, 2100)).astype(np.float32)
+    images = shoebox_images(SIZE, SOURCES, np.full(6, 0.6), 2)
+    poses = [POSES[t % len(POSES)] for t in range(30)]
+
+    def begun() -> tuple[StreamGroup, BinauralStream]:
+        group = StreamGroup(1, 2, block, head, 800)
+        return group, BinauralStream(group, 0, clips, OFFSETS, tail)
+
+    group, stream = begun()
+    heard = [stream.start(images, poses[0]).copy()]
+    for t, pose in enumerate(poses[1:], start=1):
+        if t == muted_at:
+            stream.mute(1)
+        stream.advance(images, pose)
+        group.render(np.zeros(1, dtype=np.int64))
+        heard.append(group.audio[0].copy())
+    responses = []
+    for pose in poses:
+        buffer = np.zeros((2, 2, FRONT_GUARD + 2100 + back_guard(head)), dtype=np.float32)
+        buffer[..., FRONT_GUARD : FRONT_GUARD + 2100] = tail
+        ear_responses(images, pose, head, buffer, 800)
+        responses.append(buffer[..., FRONT_GUARD : FRONT_GUARD + 2100])
+    expected = reference(responses, clips, block, muted_at)
+    for mine, theirs in zip(heard, expected, strict=True):
+        assert np.linalg.norm(mine - theirs) < 1e-5 * np.linalg.norm(theirs)
+    for at in (4, 21, 23, 25, 28):
+        group, other = begun()
+        other.muted_from[1] = muted_at if at >= muted_at else None
+        other.resume(at, images, poses[at], images, poses[at - 1])
+        if at + 1 == muted_at:
+            other.mute(1)
+        other.advance(images, poses[at + 1])
+        group.render(np.zeros(1, dtype=np.int64))
+        assert np.array_equal(group.audio[0], heard[at + 1])
 
 
 @pytest.mark.parametrize("rt60", [0.0, 0.4])
@@ -133,7 +176,9 @@ def test_loops_are_whole_blocks_and_join(n: int) -> None:
     around = clip.window(3 * clip.blocks - 1, 3 * len(loop))
     assert len(around) == 3 * len(loop)
     assert np.array_equal(around[: len(loop)], around[-len(loop) :])
-    assert np.allclose(np.fft.rfft(clip.window(0, 8000)), clip.spectrum(clip.blocks, 8000), atol=1e-2)
+    assert np.allclose(
+        np.fft.rfft(clip.window(0, 8000)), clip.spectra(clip.blocks, (4000,), 8000)[0], atol=1e-2
+    )
     assert np.abs(clip.loop).max() <= 1.001 * SOURCE_GAIN
 
 
