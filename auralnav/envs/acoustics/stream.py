@@ -23,7 +23,7 @@ from scipy import fft as sfft
 from auralnav.envs.acoustics.head import HeadModel
 from auralnav.envs.acoustics.images import FRONT_GUARD, back_guard, draw_responses
 from auralnav.envs.acoustics.loops import BlockedClip
-from auralnav.envs.acoustics.stream_kernels import assemble, clear, mix, render_direct
+from auralnav.envs.acoustics.stream_kernels import assemble, clear, keep, limit_levels, mix, render_direct
 from auralnav.envs.acoustics.tail_sound import TailSounds
 
 CROSSFADE_SECONDS = 0.02
@@ -60,6 +60,9 @@ class StreamGroup:
         ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)
         self.ramp = ramp.astype(np.float32)
         reach = early_samples + head.reach + FRONT_GUARD
+        # What the table holds past these taps is below −120 dB.
+        loudest = np.abs(head.table).max(axis=(0, 1))
+        self.taps = -(-(1 + int(np.flatnonzero(loudest > 1e-6 * loudest.max())[-1])) // 8) * 8
         self.hop, self.n = _segments(block, reach, fade, sources)
         count = -(-block // self.hop)
         # The last segment ends with the block, over the one before it where the hop does not divide the block.
@@ -143,7 +146,7 @@ class StreamGroup:
                 self.responses[1],
                 self.firsts[0],
                 self.firsts[1],
-                self.head.table.shape[2],
+                self.taps,
                 self.ramp,
                 rooms,
                 first,
@@ -161,6 +164,10 @@ class StreamGroup:
         assemble(
             signals, self.starts, self.hop, self.ramp, tails.sounds, tails.slots, rooms, first, last, out
         )
+
+    def limit_levels(self, rooms: np.ndarray) -> None:
+        """Clip what `audio` holds for the rooms to [−1, 1]."""
+        limit_levels(self.audio, rooms)
 
     def hold_images(self, count: int) -> None:
         """Make room for `count` image sources a room."""
@@ -260,11 +267,11 @@ class BinauralStream:
         if group.direct:
             length = group.windows.shape[2]
             for k in range(len(self.clips)):
-                group.windows[room, k] = self._window(k, index, length)
+                keep(self._window(k, index, length), group.windows[room, k])
             return
         block, tails = group.block, group.tails
         for k in range(len(self.clips)):
-            group.heard[room, k] = self._spectra(k, index, group.ends, group.n)
+            keep(self._spectra(k, index, group.ends, group.n), group.heard[room, k])
             if tails.wants(room, k, index, self.muted_from[k]):
                 ages = range(tails.parts[room])
                 tails.add(room, k, [self._spectra(k, index - age, (block,), 2 * block) for age in ages])

@@ -1,4 +1,4 @@
-"""Kernels of the streaming renderer: each does one stage for a list of rooms and holds no GIL."""
+"""Kernels of the streaming renderer: each does one stage for a list of rooms and holds no GIL (but for `keep`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,29 @@ import numpy as np
 from numba import njit
 
 from auralnav.envs.acoustics.images import FRONT_GUARD
+
+
+@njit(cache=True)
+def keep(values, target):
+    """target[:] = values, for long float32 or complex64 arrays.
+
+    NumPy would let go of the GIL for the few microseconds that this takes, and another thread might not give it
+    back for a hundred.
+    """
+    source = values.reshape(-1)
+    place = target.reshape(-1)
+    for i in range(source.shape[0]):
+        place[i] = source[i]
+
+
+@njit(cache=True, nogil=True)
+def limit_levels(audio, rooms):
+    """Clip the rooms' sound to [−1, 1]."""
+    for room in rooms:
+        for ear in range(2):
+            row = audio[room, ear]
+            for t in range(row.shape[0]):
+                row[t] = min(max(row[t], np.float32(-1)), np.float32(1))
 
 
 @njit(cache=True, nogil=True)

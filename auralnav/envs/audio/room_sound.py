@@ -134,27 +134,27 @@ class RoomSound:
     def _ears(self, pose: tuple[float, float, float]) -> Pose:
         return pose[0], pose[1], self.ear_height, pose[2]
 
-    def start(self, pose: tuple[float, float, float]) -> np.ndarray:
-        """Steady-state sound at `pose` (x, y, heading); float32 [2, block] in [−1, 1]."""
+    def start(self, pose: tuple[float, float, float]) -> None:
+        """Put the steady-state sound at `pose` (x, y, heading) into the group's `audio`, in [−1, 1]."""
         ears = self._ears(pose)
         audio = self._stream.start(self._images(0, ears), ears)
         if self._settings.noise_snr_db is not None:
             level = math.sqrt(float(np.mean(np.square(audio))))
             bank_level = math.sqrt(float(np.mean(np.square(self._noise(0)))))
             self._noise_level = level / bank_level * 10 ** (-self._settings.noise_snr_db / 20)
-        return self.finish()
+        self.finish()
+        self._group.limit_levels(np.array([self._room]))
 
     def advance(self, pose: tuple[float, float, float], step: int) -> None:
         """Go on to `step`, in which the ears go from the last pose to `pose`; the group renders it."""
         ears = self._ears(pose)
         self._stream.advance(self._images(step, ears), ears)
 
-    def finish(self) -> np.ndarray:
-        """Background and limits on what the group has rendered; float32 [2, block] in [−1, 1], the group's own."""
-        audio = self._group.audio[self._room]
+    def finish(self) -> None:
+        """Add the background to what the group has rendered; the group's `limit_levels` must follow."""
         if self._noise_level > 0:
+            audio = self._group.audio[self._room]
             audio += np.float32(self._noise_level) * self._noise(self._stream.index)
-        return np.clip(audio, -1.0, 1.0, out=audio)
 
     def resume(
         self,

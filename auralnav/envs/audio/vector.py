@@ -158,9 +158,11 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
                     terms[name][i] = value
                 stepped.append(world)
             if stepped:
-                chunk.group.render(np.array([world.room for world in stepped]))
-            for world in stepped:
-                world.sound.finish()
+                rooms = np.array([world.room for world in stepped])
+                chunk.group.render(rooms)
+                for world in stepped:
+                    world.sound.finish()
+                chunk.group.limit_levels(rooms)
             for i, world in chunk:
                 if terminated[i] or truncated[i]:
                     metrics[i] = world.metrics()

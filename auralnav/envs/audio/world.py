@@ -96,8 +96,10 @@ class AudioWorld:
     def step(self, action: Any) -> tuple[float, dict[str, float], bool, bool]:
         """Move, score and hear one action; see `act` for what is returned and raised."""
         outcome = self.act(self.checked(action))
-        self.group.render(np.array([self.room]))
+        room = np.array([self.room])
+        self.group.render(room)
         self.sound.finish()
+        self.group.limit_levels(room)
         return outcome
 
     def checked(self, action: Any) -> Any:
@@ -109,7 +111,7 @@ class AudioWorld:
         return _continuous(action) if self.settings.continuous else _discrete(action)
 
     def act(self, action: Any) -> tuple[float, dict[str, float], bool, bool]:
-        """Move and score one checked action; its sound is made by the group's `render` and `sound.finish`.
+        """Move and score one checked action; its sound is made as in `step`.
 
         Returns:
             reward, its terms by name, terminated, truncated.
