@@ -4,17 +4,21 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from auralnav.agents.checkpoint import load_zip, rebuild_policy
 from auralnav.agents.resume_store import MANIFEST
-from auralnav.agents.train import resume, start
+from auralnav.agents.train import resume, start, with_absolute_paths
 from auralnav.agents.training_callback import TrainingCallback
+from auralnav.agents.training_guards import deterministic_torch, stop_signals
 from auralnav.configs.load import parse_config
 from auralnav.configs.schema import ExperimentConfig
 from auralnav.errors import AuralNavError, CheckpointError, ConfigError
@@ -63,7 +67,9 @@ def train_until(monkeypatch: pytest.MonkeyPatch, step: int, run: Any) -> None:
         ("algorithm=dqn", "dqn.double=true"),
         ("algorithm=dqn", "dqn.double=false", "dqn.n_steps=1", "dqn.buffer_size=100000"),
         ("algorithm=dqn", "dqn.n_steps=1", "env.kwargs={maps: true}", "policy.cnn_features=8"),
+        ("algorithm=dqn", "dqn.dueling=true", "policy.standardise=true", "dqn.reward_scale=0.1"),
         ("algorithm=ppo",),
+        ("algorithm=ppo", "policy.standardise=true", "ppo.reward_scale=0.1"),
         ("algorithm=ppo", "env.kwargs={maps: true}", "policy.cnn_features=8"),
     ],
 )
@@ -229,10 +235,76 @@ def test_a_full_disk_while_saving_stops_with_one_line_and_keeps_the_last_checkpo
     ).read_bytes()
 
 
-def test_divergence_stops_with_a_clear_error_and_a_sound_checkpoint(tmp_path: Path):
-    with pytest.raises(AuralNavError, match=r"training diverged at step .*learning_rate"):
-        start(config("env.kwargs={explode_at: 250}"), tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "resume" / MANIFEST).read_text())["about"]["step"] == 600
+@pytest.mark.parametrize(("algorithm", "saved"), [("dqn", 600), ("ppo", 640)])
+def test_divergence_stops_with_a_clear_error_and_a_sound_checkpoint(
+    algorithm: str, saved: int, tmp_path: Path
+):
+    with pytest.raises(AuralNavError, match=r"training diverged at step .*learning_rate") as caught:
+        start(config("env.kwargs={explode_at: 250}", f"algorithm={algorithm}"), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert json.loads((tmp_path / "run" / "resume" / MANIFEST).read_text())["about"]["step"] == saved
+
+
+@pytest.mark.parametrize("limit", [2_000, 20_000, 60_000])
+def test_a_log_that_cannot_grow_stops_with_one_line_and_resumes(limit: int, tmp_path: Path):
+    """A limit on file sizes, in a process of its own: the TensorBoard file reaches it first, from its own thread."""
+    run, file = tmp_path / "run", tmp_path / "tiny.yaml"
+    file.write_text(
+        TEXT.replace("total_steps: 2400", "total_steps: 40000").replace("log_every: 200", "log_every: 8")
+    )
+    code = (
+        "import resource, sys, torch.utils.tensorboard; from auralnav.cli import main;"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); main(sys.argv[1:])"
+    )
+    arguments = [sys.executable, "-c", code, "train", str(file), "--run-dir", str(run)]
+    where = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    done = subprocess.run(
+        arguments, env={**os.environ, "PYTHONPATH": where}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert "--resume" in done.stderr
+    saved = (run / "resume" / MANIFEST).exists()
+    # Files were allowed to be as large as a checkpoint only in the last case.
+    assert saved == ("the last checkpoint is intact" in done.stderr) == (limit == 60_000)
+    assert resume(run, ("train.total_steps=3000", "train.log_every=1000")).steps >= 3000
+
+
+def test_a_signal_amid_another_write_still_asks_to_stop():
+    def busy(text: str) -> None:
+        raise RuntimeError("reentrant call")
+
+    with stop_signals(busy) as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.number == signal.SIGINT
+
+
+def test_deterministic_torch_prepares_cublas_and_goes_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    before = torch.are_deterministic_algorithms_enabled()
+    with deterministic_torch(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert torch.are_deterministic_algorithms_enabled() == before
+
+
+def test_a_run_keeps_the_absolute_path_of_its_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    text = "name: a\nenv: {sounds: mine, head: sphere}\n"
+    env = with_absolute_paths(parse_config(text)).env
+    assert env.sounds == str(tmp_path / "mine") and env.head == "sphere"
+    plain = parse_config("name: a\nenv: {sounds: procedural, head: ear.sofa}\n")
+    env = with_absolute_paths(plain).env
+    assert env.sounds == "procedural" and env.head == str(tmp_path / "ear.sofa")
+    assert plain.env.head == "ear.sofa"
+
+
+def test_a_foreign_task_trains_and_is_evaluated_with_what_it_has(tmp_path: Path):
+    changes = ("env.id=CartPole-v1", "train.total_steps=800")
+    result = start(config(*changes), tmp_path / "run")
+    assert result.evaluations[-1]["return"] > 5 and "success" not in result.evaluations[-1]
+    assert (tmp_path / "run" / "eval" / "best.safetensors").is_file()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
