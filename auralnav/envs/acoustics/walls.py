@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 from numba import njit
-from scipy.signal import butter, sosfilt
+from scipy.signal import butter
 
 from auralnav.envs.acoustics.fractional import SPEED_OF_SOUND
 from auralnav.envs.acoustics.ism import shoebox_rirs
@@ -116,9 +116,25 @@ def _drawn_energy(size, sources, listener, beta, order, fs, join, c) -> np.ndarr
     """
     samples = round(BIN_SECONDS * join * fs)
     response = shoebox_rirs(size, sources, listener[None], beta, order, fs, n_samples=samples, c=c)[:, 0]
-    heard = sosfilt(_highpass(fs), response.astype(np.float64))
-    slots = np.minimum((np.arange(samples) / (fs * BIN_SECONDS)).astype(int), join - 1)
-    return np.stack([np.bincount(slots, weights=row * row, minlength=join) for row in heard])
+    energy = np.zeros((len(response), join))
+    _add_filtered_energy(response, _highpass(fs), fs * BIN_SECONDS, energy)
+    return energy
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_filtered_energy(response, sections, per_bin, energy):
+    """Add the squares of `response` [S, n] through second-order `sections` [Q, 6] to bins of `per_bin` samples."""
+    for s in range(response.shape[0]):
+        state = np.zeros((sections.shape[0], 2))
+        for t in range(response.shape[1]):
+            x = float(response[s, t])
+            for q in range(sections.shape[0]):
+                b0, b1, b2, _, a1, a2 = sections[q]
+                y = b0 * x + state[q, 0]
+                state[q, 0] = b1 * x - a1 * y + state[q, 1]
+                state[q, 1] = b2 * x - a2 * y
+                x = y
+            energy[s, min(int(t / per_bin), energy.shape[1] - 1)] += x * x
 
 
 @lru_cache(maxsize=8)

@@ -303,7 +303,19 @@ class FloorPlan:
         if not (math.isfinite(width) and math.isfinite(depth) and width > 0.0 and depth > 0.0):
             raise RoomError(f"the room is {width} × {depth} m; give positive sides in metres")
         corners = np.array([[0.0, 0.0], [width, 0.0], [width, depth], [0.0, depth]])
-        return cls(corners, (), height)
+        if not (min(width, depth) >= math.sqrt(MIN_AREA) and 0.0 < height < math.inf):
+            return cls(corners, (), height)
+        # A rectangle needs no check of a polygon, which would be a good part of a reset.
+        plan = object.__new__(cls)
+        plan.__dict__.update(
+            boundary=corners,
+            obstacles=(),
+            height=float(height),
+            segments=_edges(corners),
+            bounds=(0.0, 0.0, float(width), float(depth)),
+            reflex_corners=np.empty((0, 2)),
+        )
+        return plan
 
     @cached_property
     def segments(self) -> Floats:
