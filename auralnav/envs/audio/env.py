@@ -131,16 +131,17 @@ class AudioEnv(gym.Env[Any, Any]):
 
         Raises:
             ActionError: an action outside the space, or NaN.
-            gymnasium.error.ResetNeeded: before the first reset.
+            gymnasium.error.ResetNeeded: before the first reset and after an episode's end.
         """
         if not self._running:
-            raise gym.error.ResetNeeded("call reset() before step()")
+            raise gym.error.ResetNeeded("no episode is running; call reset() before step()")
         reward, terms, terminated, truncated = self.world.step(action)
         info: dict[str, Any] = {f"reward/{name}": value for name, value in terms.items()}
         info["bumped"] = self.world.bumped
         info["num_found"] = int(self.settings.num_sources - np.count_nonzero(self.world.remaining))
         if terminated or truncated:
             info["episode_metrics"] = self.world.metrics()
+            self._running = False
         if self.render_mode == "human":
             self.render()
         return self._observation(), reward, terminated, truncated, info
@@ -174,6 +175,12 @@ class AudioEnv(gym.Env[Any, Any]):
             _log.warning("%s", problem)
         return None
 
+    def _begun(self) -> AudioWorld:
+        """The world, once there is an episode."""
+        if not self.world.begun:
+            raise gym.error.ResetNeeded("there is no episode yet; call reset() first")
+        return self.world
+
     def close(self) -> None:
         """Close the window, if one is open."""
         if self._window is not None:
@@ -182,28 +189,32 @@ class AudioEnv(gym.Env[Any, Any]):
 
     def scene(self) -> dict[str, Any]:
         """What the top view shows: plan, agent, sources, trail, sound."""
-        return self.world.scene()
+        return self._begun().scene()
 
     def source_images(self) -> np.ndarray:
         """What each source alone put into the ears in the last step, float32 [K + distractors, 2, N].
 
         Without noise and clipping their sum is `audio`.
         """
-        return self.world.sound.source_images()
+        return self._begun().sound.source_images()
 
     def oracle_actions(self) -> list[int] | None:
         """Fewest actions that find what remains from here (hybrid A*), or None where there is no such plan."""
-        return self.world.oracle_actions()
+        return self._begun().oracle_actions()
 
     def state(self) -> dict[str, Any]:
         """The whole state as arrays and scalars, for `restore`, oracles, asymmetric critics and planners."""
-        return {**self.world.state(), **generator_state(self.np_random)}
+        return {**self._begun().state(), **generator_state(self.np_random)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state` bit for bit; the environment must have the same arguments."""
+        """Continue from `state` bit for bit; the environment must have the same arguments.
+
+        Raises:
+            ConfigError: no state of such an environment.
+        """
         self.world.restore(state)
         self._np_random = generator_from(state)
-        self._running = True
+        self._running = not self.world.over
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_window": None}

@@ -99,7 +99,13 @@ def draw_episode(
         heading = float(fixed["pose"][2])
     places = np.column_stack([sources, heights])
     if "sources" in fixed and fixed["sources"].shape[1] == 3:
-        places[: len(fixed["sources"]), 2] = fixed["sources"][:, 2]
+        given = fixed["sources"][:, 2]
+        if not ((given > 0.0) & (given < plan.height)).all():
+            raise RoomError(
+                f"a source of the reset options lies above or below the room; "
+                f"give heights between 0 and {plan.height:.2f} m"
+            )
+        places[: len(given), 2] = given
     clips = tuple(_draw_clips(rng, bank, settings))
     offsets = rng.integers(0, 10_000, size=count)
     noise_seed = int(rng.integers(2**62))
@@ -119,7 +125,10 @@ def checked_options(options: Mapping[str, Any] | None, settings: AudioSettings) 
     for name, value in (options or {}).items():
         if name not in ("pose", "sources"):
             raise ConfigError(f"reset takes no option {name!r}; it takes 'pose' and 'sources'")
-        array = np.asarray(value, dtype=np.float64)
+        try:
+            array = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"reset option {name!r} holds {value!r}; give numbers in metres") from error
         shapes = ((3,),) if name == "pose" else ((settings.num_sources, 2), (settings.num_sources, 3))
         if array.shape not in shapes or not np.isfinite(array).all():
             raise ConfigError(f"reset option {name!r} has shape {array.shape}; expected {shapes[0]}, finite")
@@ -141,6 +150,12 @@ def _place(rng, plan, geo, count, settings, fixed) -> tuple[np.ndarray, tuple[fl
                     f"{name} of the reset options lies outside the room or within 0.2 m of a wall"
                 )
     apart = settings.found_radius + _START_GAP
+    # Fixed places are as near to each other as they were given; what is drawn keeps its distance from all.
+    given = np.zeros(count + 1, dtype=bool)
+    given[: settings.num_sources] = "sources" in fixed
+    given[count] = "pose" in fixed
+    drawn = ~(given[:, None] & given)
+    pairs = np.triu(drawn[:count, :count], 1)
     for attempt in range(_TRIES):
         # Small rooms get smaller gaps before they are refused: walls first, then neighbours.
         ease = max(0.3, 1.0 - attempt / (0.7 * _TRIES))
@@ -154,13 +169,13 @@ def _place(rng, plan, geo, count, settings, fixed) -> tuple[np.ndarray, tuple[fl
         if "pose" in fixed:
             points[count] = fixed["pose"][:2]
         lengths = geo.distances(points, points)
-        among = lengths[:count, :count][np.triu_indices(count, 1)]
-        if not np.isfinite(lengths).all() or (len(among) and among.min() < _SOURCE_GAP * ease):
-            if "sources" not in fixed:
-                continue
-        if lengths[count, :count].min() < max(apart * ease, 1.05 * settings.found_radius):
-            if "pose" not in fixed and "sources" not in fixed:
-                continue
+        if not np.isfinite(lengths[drawn]).all():
+            continue
+        if (lengths[:count, :count][pairs] < _SOURCE_GAP * ease).any():
+            continue
+        away = max(apart * ease, 1.05 * settings.found_radius)
+        if (lengths[count, :count][drawn[count, :count]] < away).any():
+            continue
         return points[:count], (float(points[count, 0]), float(points[count, 1]))
     x0, y0, x1, y1 = plan.bounds
     raise RoomError(

@@ -9,10 +9,8 @@ import numpy as np
 from gymnasium import spaces
 
 from auralnav.envs.acoustics.cues import SPECTROGRAM_TOP, CueConfig, log_spectrogram, spatial_cues, stft
-from auralnav.envs.audio.settings import AudioSettings
+from auralnav.envs.audio.settings import LARGEST_ROOM, AudioSettings
 from auralnav.envs.audio.world import AudioWorld
-
-_LARGEST_ROOM = 100.0  # m; bounds the exposed pose
 
 
 class Observer:
@@ -39,7 +37,7 @@ class Observer:
             np.array([-1, -1, 0, 0], dtype=np.float32), np.ones(4, dtype=np.float32), dtype=np.float32
         )
         if settings.expose_pose:
-            high = np.array([_LARGEST_ROOM, _LARGEST_ROOM, math.pi], dtype=np.float32)
+            high = np.array([LARGEST_ROOM, LARGEST_ROOM, math.pi], dtype=np.float32)
             boxes["pose"] = spaces.Box(-high, high, dtype=np.float32)
         self.boxes = boxes
         self.space = spaces.Dict(dict(boxes))

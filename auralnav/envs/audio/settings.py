@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from auralnav.envs.audio.layouts import MAX_OBSTACLES
 from auralnav.errors import ConfigError
 
 Range = tuple[float, float]
+
+LARGEST_ROOM = 100.0
+"""Longest side of a room, m; bounds the pose that `expose_pose` shows."""
 
 _RANGE_ERROR = "give a number, or a pair (low, high) with low <= high"
 
@@ -31,7 +36,8 @@ class AudioSettings:
     Attributes:
         num_sources: sources to find, 1 to 4.
         room: "shoebox", or "polygon" (a `layout` with obstacles).
-        room_size: width, depth and height of a shoebox, m; each a number or a range drawn from a episode.
+        room_size: width, depth and height of a shoebox, m, at most 100; each a number, or a range from which it
+            is drawn anew each episode.
         rt60: reverberation time, s, number or range; 0 or None: no reflections.
         head: "sphere" (rigid sphere of 0.09 m), "none" (two free microphones 0.18 m apart) or the path of a SOFA
             file with a measured HRTF.
@@ -134,14 +140,22 @@ class AudioSettings:
             "distractor_penalty",
         ):
             _number(name, getattr(self, name), low=0.0)
+        for name in ("moving", "expose_pose", "continuous"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name}={getattr(self, name)!r}; give True or False")
+        for name, known in (("sounds", "procedural"), ("head", "sphere' or 'none")):
+            if not isinstance(getattr(self, name), (str, os.PathLike)):
+                raise ConfigError(f"{name}={getattr(self, name)!r}; give '{known}', or a path")
         if self.noise_snr_db is not None:
             _number("noise_snr_db", self.noise_snr_db)
         if self.block < round(0.04 * self.fs):
             raise ConfigError(f"step_duration={self.step_duration!r} s is too short; give at least 0.04 s")
-        if len(tuple(self.room_size)) != 3:
+        if not isinstance(self.room_size, (tuple, list)) or len(self.room_size) != 3:
             raise ConfigError(f"room_size={self.room_size!r}; give width, depth and height in metres")
         # Frozen: the ranges are normalised once, here.
         sides = tuple(as_range("room_size", side, low=0.0, exclusive=True) for side in self.room_size)
+        if max(side[1] for side in sides) > LARGEST_ROOM:
+            raise ConfigError(f"room_size={self.room_size!r}; give sides of at most {LARGEST_ROOM:g} m")
         object.__setattr__(self, "room_size", sides)
         rt60 = as_range("rt60", self.rt60 or 0.0, low=0.0)
         if 0 < rt60[1] and rt60[0] < 0.05:
@@ -155,7 +169,12 @@ class AudioSettings:
         if speed[1] > 1.0:
             raise ConfigError(f"source_speed={self.source_speed!r}; give at most 1 m/s")
         object.__setattr__(self, "source_speed", speed)
-        object.__setattr__(self, "num_obstacles", as_range("num_obstacles", self.num_obstacles, low=0.0))
+        boxes = as_range("num_obstacles", self.num_obstacles, low=0.0)
+        if any(value != int(value) or value > MAX_OBSTACLES for value in boxes):
+            raise ConfigError(
+                f"num_obstacles={self.num_obstacles!r}; give a whole number from 0 to {MAX_OBSTACLES}, or a pair"
+            )
+        object.__setattr__(self, "num_obstacles", boxes)
 
     @property
     def block(self) -> int:

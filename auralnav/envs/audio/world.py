@@ -21,7 +21,7 @@ from auralnav.envs.audio.room_sound import RoomSound, stream_group
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.touching import touching_tour_length
 from auralnav.envs.audio.tour import TourPotential
-from auralnav.errors import ActionError
+from auralnav.errors import ActionError, ConfigError
 
 REWARD_TERMS = {
     "shaped": ("found", "step", "shaping", "complete", "distractor"),
@@ -76,7 +76,16 @@ class AudioWorld:
         self.trail = [(x, y)]
         self.tour = TourPotential(self.episode.geo, self.sources)
         self.potential = -self.tour.length(x, y, self.remaining)
-        self.initial_tour = -self.potential
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is an episode."""
+        return hasattr(self, "episode")
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode has come to its end: all found, or the horizon reached."""
+        return not self.remaining.any() or self.step_index >= self.settings.horizon
 
     @property
     def sources(self) -> np.ndarray:
@@ -303,7 +312,17 @@ class AudioWorld:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state` bit for bit."""
+        """Continue from `state` bit for bit.
+
+        Raises:
+            ConfigError: no state of a world with these arguments.
+        """
+        shape = np.shape(state.get("found_step", ()))
+        if "episode_seed" not in state or shape != (self.settings.num_sources,):
+            raise ConfigError(
+                "this is no state of an environment with these arguments; "
+                "give what state() returned in one that has them"
+            )
         fixed = {name[6:]: np.asarray(v) for name, v in state.items() if name.startswith("fixed_")}
         self._begin(int(state["episode_seed"]), fixed)
         start = self.pose

@@ -46,6 +46,13 @@ def one_line(error: pytest.ExceptionInfo, *words: str) -> None:
         ({"rt60": 0.01}, ("rt60", "at least 0.05 s")),
         ({"rt60": 30.0}, ("rt60", "at most 3 s")),
         ({"turn_deg": 270}, ("turn_deg",)),
+        ({"room_size": 7.0}, ("room_size", "width, depth and height")),
+        ({"room_size": (200.0, 5.0, 3.0)}, ("room_size", "at most 100 m")),
+        ({"sounds": 3}, ("sounds", "procedural")),
+        ({"head": 3}, ("head", "sphere")),
+        ({"moving": "no"}, ("moving", "True or False")),
+        ({"num_obstacles": 9}, ("num_obstacles", "0 to 3")),
+        ({"num_obstacles": 1.5}, ("num_obstacles", "whole number")),
     ],
 )
 def test_arguments(kwargs: dict, words: tuple[str, ...]) -> None:
@@ -92,6 +99,8 @@ def test_a_room_too_small_for_the_sources() -> None:
         ({"pose": (1, 1)}, ("pose", "shape")),
         ({"pose": (50.0, 1.0, 0.0)}, ("outside the room",)),
         ({"sources": [[1.0, np.nan]]}, ("finite",)),
+        ({"sources": [[1.0, 1.0, 10.0]]}, ("above or below the room",)),
+        ({"pose": "middle"}, ("pose", "give numbers")),
     ],
 )
 def test_reset_options(options: dict, words: tuple[str, ...]) -> None:
@@ -109,6 +118,47 @@ def test_render_mode() -> None:
 def test_step_before_reset() -> None:
     with pytest.raises(gym.error.ResetNeeded):
         make().step(0)
+
+
+def test_step_after_the_end() -> None:
+    env = make(horizon=2)
+    env.reset(seed=0)
+    env.step(2)
+    assert env.step(2)[3]
+    end = env.state()
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(2)
+    env.reset(seed=1)
+    env.restore(end)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(2)
+
+
+@pytest.mark.parametrize("question", ["state", "scene", "source_images", "oracle_actions"])
+def test_questions_before_reset(question: str) -> None:
+    with pytest.raises(gym.error.ResetNeeded) as error:
+        getattr(make(), question)()
+    one_line(error, "call reset()")
+
+
+def test_states_of_something_else() -> None:
+    env, other = make(), make(num_sources=2)
+    env.reset(seed=0)
+    other.reset(seed=0)
+    for state in ({"weights": 1}, other.state()):
+        with pytest.raises(ConfigError) as error:
+            env.restore(state)
+        one_line(error, "state()")
+    env.step(0)
+
+
+def test_what_is_drawn_keeps_away_from_fixed_places() -> None:
+    env = make(num_sources=2, room_size=(6.0, 6.0, 3.0))
+    for seed in range(30):
+        env.reset(seed=seed, options={"sources": [[2.0, 3.0], [4.0, 3.0]]})
+        assert np.hypot(*(env.state()["sources"] - env.state()["agent"][:2]).T).min() > 1.0
+        env.reset(seed=seed, options={"pose": [3.0, 3.0, 0.0]})
+        assert np.hypot(*(env.state()["sources"] - (3.0, 3.0)).T).min() > 1.0
 
 
 def test_sound_folders(tmp_path) -> None:
