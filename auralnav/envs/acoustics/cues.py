@@ -117,7 +117,12 @@ def stft(audio: np.ndarray, config: CueConfig) -> np.ndarray:
 
     Returns:
         complex64 [..., frames, bins].
+
+    Raises:
+        ValueError: blocks of another length than the sizes are for.
     """
+    if audio.shape[-1] != config.n:  # as_strided would read past the end
+        raise ValueError(f"a block has {audio.shape[-1]} samples; these cues are for {config.n}")
     stride = audio.strides[-1]
     frames = np.lib.stride_tricks.as_strided(
         audio,

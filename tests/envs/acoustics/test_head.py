@@ -212,3 +212,9 @@ def test_ipd_is_the_phase_of_a_tone() -> None:
 def test_a_block_shorter_than_a_window_is_refused() -> None:
     with pytest.raises(ValueError, match="shorter than"):
         CueConfig(FS, 100)
+
+
+def test_blocks_of_another_length_are_refused() -> None:
+    config = CueConfig(16000, 4000)
+    with pytest.raises(ValueError, match="3999 samples"):
+        stft(np.zeros((2, 3999), dtype=np.float32), config)
