@@ -148,6 +148,9 @@ def _describe(
     for length in range(len(keys), 0, -1):
         if keys[:length] in overridden:
             return f"--set {overridden[keys[:length]]}: {label}{cause}"
+    for chosen, text in overridden.items():  # an unknown section is named by its first key alone
+        if chosen[: len(keys)] == keys and _line(tree, keys) is None:
+            return f"--set {text}: {label}{cause}"
     line = _line(tree, keys)
     return f"{source}{f':{line}' if line else ''}: {label}{cause}"
 

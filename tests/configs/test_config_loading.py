@@ -60,6 +60,7 @@ def test_a_wrong_key_or_value_is_named_in_one_line(key: str, parts: list[str]):
         ("env.obs_mode=cuees", "did you mean cues?"),
         ("env.obs_mod=cues", "did you mean obs_mode?"),
         ("env.room_size=[5, 8]", "env.room_size"),
+        ("trian.seed=3", "did you mean train?"),
         ("train.seed", "key.sub=value"),
         ("train.seed=[", "not valid YAML"),
         ("train.seed.deeper=1", "seed is a value"),
