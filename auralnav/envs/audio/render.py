@@ -39,7 +39,7 @@ _background: tuple[Any, Image.Image, Image.Image] | None = None
 
 
 class MapView:
-    """Metres to pixels of the enlarged picture: the plan centred in a square of `side` pixels with a margin.
+    """Metres to pixels of the enlarged picture: the plan centred in the map part with a margin.
 
     Args:
         bounds: x0, y0, x1, y1 of the plan in metres.
@@ -129,14 +129,14 @@ def _label(draw: ImageDraw.ImageDraw, view: MapView, at: np.ndarray, words: str,
     u = view.unit
     typeface = font(round(13 * u))
     half = draw.textlength(words, font=typeface) / 2 + 7 * u
-    x = float(np.clip(at[0], half + 4 * u, 2 * view_width(view) - half))
+    x = float(np.clip(at[0], half + 4 * u, 2 * map_centre(view) - half))
     y = at[1] + 25 * u if at[1] < view.unit * 640 - 50 * u else at[1] - 25 * u
     draw.rounded_rectangle((x - half, y - 10 * u, x + half, y + 10 * u), 10 * u, fill=(255, 255, 255, 225))
     draw.text((x, y), words, fill=colour, font=typeface, anchor="mm")
 
 
-def view_width(view: MapView) -> float:
-    """Half the width of the map in pixels where its centre is the room's centre."""
+def map_centre(view: MapView) -> float:
+    """Middle of the (square) map from left to right, in pixels."""
     return view.unit * 640.0 / 2
 
 
@@ -278,7 +278,7 @@ def _draw_banner(draw: ImageDraw.ImageDraw, view: MapView, words: str, colour: A
     u = view.unit
     typeface = font(round(20 * u))
     half = draw.textlength(words, font=typeface) / 2 + 18 * u
-    x, y = view_width(view), 30 * u
+    x, y = map_centre(view), 30 * u
     draw.rounded_rectangle((x - half, y - 18 * u, x + half, y + 18 * u), 18 * u, fill=(*colour, 235))
     draw.text((x, y), words, fill=(255, 255, 255), font=typeface, anchor="mm")
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from auralnav.envs.acoustics.fractional import SPEED_OF_SOUND
 from auralnav.envs.acoustics.head import HeadModel, head_model
 from auralnav.envs.acoustics.images import shoebox_images
 from auralnav.envs.acoustics.loops import BlockedClip, blocked_clip
@@ -17,9 +18,6 @@ from auralnav.envs.acoustics.tail import cut_noise, late_tail
 from auralnav.envs.acoustics.walls import JOIN_SECONDS, solve_reflection
 from auralnav.envs.audio.episode import EAR_HEIGHT, Episode
 from auralnav.envs.audio.settings import AudioSettings
-
-SPEED_OF_SOUND = 343.0
-
 
 LARGEST_PLAN = (12.0, 12.0, 3.5)
 """Sides that no polygon layout exceeds, m."""
