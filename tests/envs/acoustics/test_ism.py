@@ -81,16 +81,17 @@ def test_a_plane_room_is_a_room_whose_floor_and_ceiling_swallow_sound() -> None:
 
 def test_the_kernel_holds_no_gil() -> None:
     """While one long call runs, this thread's Python goes on."""
-    args = ([8.0, 8.0, 4.0], [[1.0, 1.0, 1.0]], [[4.0, 4.0, 2.0]] * 8, 0.9, 30, 16000)
-    shoebox_rirs(*args, n_samples=100)  # compiled
-    worker = threading.Thread(target=shoebox_rirs, args=args)
+    args = ([8.0, 8.0, 4.0], [[1.0, 1.0, 1.0]], [[4.0, 4.0, 2.0]] * 400, 0.9, 30, 16000)
+    shoebox_rirs(*args, n_samples=1)  # compiled
+    worker = threading.Thread(target=shoebox_rirs, args=args, kwargs={"n_samples": 3000})
     worker.start()
     ticks = 0
     while worker.is_alive():
         ticks += 1
         time.sleep(0)
     worker.join()
-    assert ticks > 50
+    # With the GIL held throughout there would be one or two, whatever else the machine does.
+    assert ticks > 20
 
 
 @pytest.mark.parametrize(
