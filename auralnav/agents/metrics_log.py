@@ -70,7 +70,7 @@ class MetricsCsv(KVWriter):
 class TensorBoardLog(TensorBoardOutputFormat):
     """SB3's TensorBoard writer, which hides the steps after a checkpoint when a run goes back to it."""
 
-    def __init__(self, folder: Path, purge_step: int | None) -> None:
+    def __init__(self, folder: Path, purge_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(log_dir=str(folder), purge_step=purge_step)

@@ -64,7 +64,9 @@ class TrainingProgress:
     def say(self, text: str) -> None:
         """A line for the person, above the bar."""
         if self._console is not None:
-            (self._bar.console if self._bar is not None else self._console).print(text, highlight=False)
+            (self._bar.console if self._bar is not None else self._console).print(
+                text, highlight=False, markup=False
+            )
 
     def update(self, steps: int) -> None:
         """Steps done so far; draws at most four times a second."""

@@ -7,8 +7,7 @@ checkpoint's manifest names them, and files no manifest names are deleted after 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from safetensors import SafetensorError
@@ -107,10 +106,17 @@ class ReplayStore:
                     f"{name}: damaged ({error}); restore it from a copy or train anew"
                 ) from error
 
+    def cut_episodes(self) -> None:
+        """Let the episodes that run on past the newest row end there, as if cut off by a time limit.
+
+        For worlds that start anew: n-step returns would else join rewards of two episodes.
+        """
+        buffer = self._buffer
+        if self.index.written:
+            newest = (buffer.pos - 1) % buffer.buffer_size
+            buffer.timeouts[newest] = np.logical_or(buffer.timeouts[newest], buffer.dones[newest] == 0)
+            self.index = replace(self.index, written=self.index.written - 1)  # written anew next time
+
     def _bounds(self, index: ReplayIndex, chunk: int) -> tuple[int, int]:
         filled = index.rows if index.full else index.pos
         return chunk * index.chunk_rows, min((chunk + 1) * index.chunk_rows, filled)
-
-    def describe(self) -> dict[str, Any]:
-        """The index as JSON values."""
-        return vars(self.index)

@@ -12,7 +12,7 @@ import numpy as np
 from stable_baselines3.common.logger import KVWriter, filter_excluded_keys
 
 from auralnav.configs.schema import ExperimentConfig
-from auralnav.errors import MissingDependencyError
+from auralnav.errors import AuralNavError, MissingDependencyError
 from auralnav.files import write_json
 
 _ID_FILE = "wandb.json"
@@ -37,6 +37,7 @@ class WandbLog(KVWriter):
 
     Raises:
         MissingDependencyError: wandb is not installed.
+        AuralNavError: it cannot begin, for example without the network or with a wrong key.
     """
 
     def __init__(self, config: ExperimentConfig, folder: Path) -> None:
@@ -49,18 +50,24 @@ class WandbLog(KVWriter):
         self.mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
         path = folder / _ID_FILE
         known = json.loads(path.read_text(encoding="utf-8"))["id"] if path.is_file() else None
-        self._run: Any = wandb.init(
-            project=config.tracking.project,
-            entity=config.tracking.entity,
-            tags=config.tracking.tags,
-            name=folder.name,
-            dir=str(folder),
-            config=config.model_dump(mode="json"),
-            id=known,
-            resume="allow",
-            mode=self.mode,  # type: ignore[arg-type]
-            settings=wandb.Settings(silent=True),
-        )
+        try:
+            self._run: Any = wandb.init(
+                project=config.tracking.project,
+                entity=config.tracking.entity,
+                tags=config.tracking.tags,
+                name=folder.name,
+                dir=str(folder),
+                config=config.model_dump(mode="json"),
+                id=known,
+                resume="allow",
+                mode=self.mode,  # type: ignore[arg-type]
+                settings=wandb.Settings(silent=True),
+            )
+        except wandb.Error as error:
+            reason = " ".join(str(error).split())
+            raise AuralNavError(
+                f"--track: Weights & Biases cannot begin ({reason}); set WANDB_MODE=offline or leave out --track"
+            ) from error
         if known is None:
             write_json(path, {"id": self._run.id})
 
@@ -70,7 +77,8 @@ class WandbLog(KVWriter):
             return f"Weights & Biases: {self._run.url}"
         if self.mode == "offline":
             folder = Path(self._run.dir).parent
-            return f"Weights & Biases: no key, so offline; send it later with: wandb sync {folder}"
+            why = "WANDB_MODE says offline" if os.environ.get("WANDB_MODE") else "no key, so offline"
+            return f"Weights & Biases: {why}; send it later with: wandb sync {folder}"
         return f"Weights & Biases: {self.mode} (WANDB_MODE)"
 
     def write(

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,14 +31,18 @@ from auralnav.agents.run_folder import RunFolder
 from auralnav.agents.sb3_env import make_vector_adapter
 from auralnav.agents.tensor_tree import decode, encode
 from auralnav.agents.training_callback import StopTraining, TrainingCallback
+from auralnav.agents.training_guards import (
+    deterministic_torch,
+    is_full_disk,
+    quiet_writer_threads,
+    stop_signals,
+)
 from auralnav.configs.schema import ExperimentConfig
 from auralnav.errors import CheckpointError, ConfigError
 from auralnav.files import write_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,9 @@ def start(
     Raises:
         AuralNavError: a bad config, a divergence, or a checkpoint that cannot be saved.
     """
+    config = with_absolute_paths(config)
     run = RunFolder.create(config, run_dir)
-    return _train(config, run, None, track, export_zip, console)
+    return _guarded(config, run, None, track, export_zip, console)
 
 
 def resume(
@@ -119,7 +120,40 @@ def resume(
     run.describe(config)
     if manifest is None and console is not None:
         console.print(f"{run_dir}: no checkpoint yet, starting from the beginning")
-    return _train(config, run, manifest, track, export_zip, console)
+    return _guarded(config, run, manifest, track, export_zip, console)
+
+
+def with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:
+    """The config with its sound folder and SOFA file as absolute paths: a run may be continued from anywhere."""
+    changes = {
+        key: str(Path(value).absolute())
+        for key, words in (("sounds", {"procedural"}), ("head", {"sphere", "none"}))
+        if (value := getattr(config.env, key)) is not None and value not in words
+    }
+    return config.model_copy(update={"env": config.env.model_copy(update=changes)}) if changes else config
+
+
+def _guarded(
+    config: ExperimentConfig,
+    run: RunFolder,
+    manifest: Manifest | None,
+    track: bool,
+    zip_too: bool,
+    console: Console | None,
+) -> TrainResult:
+    try:
+        with quiet_writer_threads():
+            return _train(config, run, manifest, track, zip_too, console)
+    except OSError as error:
+        # Here, and not where it is written: closing a log after an error may fail once more.
+        if not is_full_disk(error):
+            raise
+        saved = run.resume.manifest() is not None
+        raise CheckpointError(
+            f"{run.path}: cannot be written ({error.strerror}); "
+            f"{'the last checkpoint is intact' if saved else 'there is no checkpoint yet'}; "
+            f"free some space and run again with --resume {run.path}"
+        ) from error
 
 
 def _train(
@@ -132,7 +166,7 @@ def _train(
 ) -> TrainResult:
     torch.set_num_threads(config.train.torch_threads)
     with ExitStack() as stack:
-        stack.enter_context(_deterministic(config.train.deterministic))
+        stack.enter_context(deterministic_torch(config.train.deterministic))
         env = make_training_env(config)
         stack.callback(env.close)
         model = build_model(config, env)
@@ -140,7 +174,7 @@ def _train(
         progress_start = 0 if manifest is None else int(manifest.about["step"])
         progress = TrainingProgress(config.train.total_steps, progress_start, console)
         stack.callback(lambda: progress.close(model.num_timesteps))
-        stop = stack.enter_context(_signals(progress.say))
+        stop = stack.enter_context(stop_signals(progress.say))
         callback = TrainingCallback(
             config,
             run,
@@ -162,26 +196,20 @@ def _train(
                     f"{config.env.id} cannot save its state: its episodes start anew, the rest continues"
                 )
         began, first = time.perf_counter(), model.num_timesteps
+        stopped_by: int | None = None
         try:
             _learn(config, model, callback, fresh=manifest is None)
             if zip_too:
                 export_zip(model, run.path / "policy.zip")
         except StopTraining:
-            pass
-        except OSError as error:
-            if error.errno in _DISK_ERRORS:
-                raise CheckpointError(
-                    f"{run.path}: cannot be written ({error.strerror}); the last checkpoint is intact; "
-                    f"free some space and run again with --resume {run.path}"
-                ) from error
-            raise
+            stopped_by = stop.number
         seconds = time.perf_counter() - began
         return TrainResult(
             run,
             model.num_timesteps,
             seconds,
             (model.num_timesteps - first) / max(seconds, 1e-9),
-            stop.number,
+            stopped_by,
             callback.evaluations,
         )
 
@@ -191,7 +219,11 @@ def _learn(config: ExperimentConfig, model: BaseAlgorithm, callback: TrainingCal
     if remaining <= 0:
         return
     # A log interval of None: the callback logs by steps, SB3 would by episodes and far too often.
-    model.learn(remaining, callback=callback, log_interval=None, reset_num_timesteps=fresh)  # type: ignore[arg-type]
+    try:
+        model.learn(remaining, callback=callback, log_interval=None, reset_num_timesteps=fresh)  # type: ignore[arg-type]
+    except ValueError:
+        callback.check_finite()  # from NaN weights PPO cannot draw an action, and torch says so first
+        raise
     callback.finish()
 
 
@@ -213,7 +245,7 @@ class TrainingSession:
     def attach_logger(self, keep_rows: int, step: int, track: bool) -> Logger:
         """Give the model its log writers; rows after the checkpoint are taken back."""
         self._metrics = MetricsCsv(self._run.metrics, keep_rows)
-        writers: list[KVWriter] = [self._metrics, TensorBoardLog(self._run.path, step or None)]
+        writers: list[KVWriter] = [self._metrics, TensorBoardLog(self._run.path, step)]
         if track:
             from auralnav.agents.tracking import WandbLog
 
@@ -288,6 +320,8 @@ class TrainingSession:
         if env_state is None:
             self.env_restarted = True
             self._env.seed(self._config.train.seed + int(about["step"]))
+            if self._replay is not None:
+                self._replay.cut_episodes()
         self._env.reset()
         if env_state is not None:
             self._env.restore(env_state)
@@ -295,42 +329,3 @@ class TrainingSession:
         apply(self._model, state["model"])
         self._manifest = manifest
         write_bytes(self._run.policy, data)
-
-
-@dataclass
-class _Stop:
-    number: int | None = None
-
-
-@contextmanager
-def _signals(say: Callable[[str], None]) -> Iterator[_Stop]:
-    """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends at once."""
-    stop = _Stop()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.number is not None:
-            raise KeyboardInterrupt
-        stop.number = number
-        say("stopping after this rollout, with a checkpoint; once more to quit at once")
-
-    previous: dict[int, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            previous[number] = signal.signal(number, handle)
-        except ValueError:  # not in the main thread: whoever runs us there handles signals
-            break
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(wanted)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)

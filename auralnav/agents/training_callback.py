@@ -82,7 +82,7 @@ class TrainingCallback(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
-        self._check_finite()
+        self.check_finite()
         step = self.model.num_timesteps
         if self._due("log", self._periods["log"], step):
             self._log()
@@ -96,7 +96,7 @@ class TrainingCallback(BaseCallback):
 
     def finish(self) -> None:
         """The last log row, evaluation and checkpoint of a training that came to its end."""
-        self._check_finite()
+        self.check_finite()
         for what, every in self._periods.items():
             self._due(what, every, self.model.num_timesteps)
         self._log()
@@ -149,7 +149,8 @@ class TrainingCallback(BaseCallback):
         returns = [episode["r"] for episode in self.model.ep_info_buffer or ()]
         return f"return {np.mean(returns):.1f}" if returns else ""
 
-    def _check_finite(self) -> None:
+    def check_finite(self) -> None:
+        """Raise AuralNavError where the last loss or a weight is NaN or infinite."""
         loss = self.logger.name_to_value.get("train/loss", 0.0)
         # One sum over all weights: a NaN or an infinity anywhere makes it one.
         with torch.no_grad():

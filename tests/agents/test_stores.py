@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 
 from auralnav.agents import replay_store
 from auralnav.agents.replay_store import ReplayStore, replay_arrays
@@ -120,6 +120,42 @@ def test_only_chunks_with_new_rows_are_written(monkeypatch: Any):
     assert list(files) == ["replay-00000-000002.safetensors"]
     store.commit(index)
     assert store.changes(42, 3)[1] == {}
+
+
+def test_cut_episodes_end_n_step_returns_and_are_saved(monkeypatch: Any):
+    """Two worlds: the newest row of one goes on, that of the other is terminal; then other episodes begin."""
+    monkeypatch.setattr(replay_store, "CHUNK_BYTES", 1)  # a chunk a row
+    box = spaces.Box(-1, 1, (5,), np.float32)
+
+    def buffer() -> NStepReplayBuffer:
+        return NStepReplayBuffer(20, box, spaces.Discrete(3), device="cpu", n_envs=2, n_steps=3, gamma=0.5)
+
+    def add(into: NStepReplayBuffer, reward: float, dones: list[int]) -> None:
+        obs = np.full((2, 5), reward, np.float32)
+        into.add(obs, obs, np.zeros(2, int), np.full(2, reward), np.array(dones), [{}, {}])
+
+    first = buffer()
+    add(first, 1.0, [0, 0])
+    add(first, 2.0, [0, 1])
+    index, files = ReplayStore(first).changes(2, 1)
+    resumed = buffer()
+    store = ReplayStore(resumed, index)
+    store.load(files)
+    store.cut_episodes()
+    for _ in range(3):
+        add(resumed, 100.0, [0, 0])
+    index, new = store.changes(5, 2)
+    files.update(new)
+    again = buffer()
+    ReplayStore(again, index).load(files)
+    np.testing.assert_array_equal(again.timeouts[1], [1.0, 0.0])
+    for world in (0, 1):
+        monkeypatch.setattr(np.random, "randint", lambda *_, size, world=world: np.full(size, world))
+        batch = again._get_samples(np.array([0]))
+        assert batch.rewards.item() == 1.0 + 0.5 * 2.0
+        assert batch.discounts is not None and batch.discounts.item() == 0.25
+        assert batch.dones.item() == world  # cut off: the next value counts; terminal: it does not
+        assert batch.next_observations[0, 0].item() == 2.0
 
 
 def test_another_buffer_size_is_refused():

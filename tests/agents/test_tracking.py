@@ -10,7 +10,7 @@ from rich.console import Console
 from auralnav.agents.tracking import has_key
 from auralnav.agents.train import resume, start
 from auralnav.configs.load import parse_config
-from auralnav.errors import MissingDependencyError
+from auralnav.errors import AuralNavError, MissingDependencyError
 
 CONFIG = parse_config(
     "name: t\n"
@@ -50,3 +50,15 @@ def test_without_a_key_figures_are_kept_offline_under_one_id(tmp_path: Path, mon
     assert len(folders) == 2
     assert len({name.rpartition("-")[2] for name in folders}) == 1
     assert console.export_text().count("no key, so offline; send it later with: wandb sync") == 2
+
+
+def test_a_tracker_that_cannot_begin_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    wandb = pytest.importorskip("wandb")
+
+    def unreachable(**_: object) -> None:
+        raise wandb.errors.CommError("Run initialization has timed out\nafter 90 s")
+
+    monkeypatch.setattr(wandb, "init", unreachable)
+    with pytest.raises(AuralNavError, match="WANDB_MODE=offline") as caught:
+        start(CONFIG, tmp_path / "run", track=True)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,86 @@
+"""What stands around a training: signals, deterministic torch, and disks that run full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+@dataclass
+class Stop:
+    """Whether a signal has asked to stop: its number, or None."""
+
+    number: int | None = None
+
+
+@contextmanager
+def stop_signals(say: Callable[[str], None]) -> Iterator[Stop]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; a second one raises KeyboardInterrupt."""
+    stop = Stop()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.number is not None:
+            raise KeyboardInterrupt
+        stop.number = number
+        try:
+            say("stopping after this rollout, with a checkpoint; once more to quit at once")
+        except RuntimeError:  # the signal came in the middle of another write to the same stream
+            pass
+
+    previous: dict[int, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            previous[number] = signal.signal(number, handle)
+        except ValueError:  # not in the main thread: whoever runs us there handles signals
+            break
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def deterministic_torch(wanted: bool) -> Iterator[None]:
+    """Have torch use deterministic algorithms only, or not; then put the old setting back."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        # Without it cuBLAS refuses to work deterministically; it is read when the GPU is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether nothing more can be written: a disk, quota or file that is full, or a read-only file system."""
+    return isinstance(error, OSError) and error.errno in _DISK_ERRORS
+
+
+@contextmanager
+def quiet_writer_threads() -> Iterator[None]:
+    """No traceback from a thread that meets a full disk: TensorBoard's raises it anew at the next write."""
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not is_full_disk(arguments.exc_value):
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
