@@ -62,11 +62,17 @@ def train(
     from auralnav.agents import train as training
 
     console = _console()
-    if checked is not None:
-        result = training.start(checked, run_dir, track=track, export_zip=export_zip, console=console)
-    else:
-        assert resume is not None
-        result = training.resume(resume, tuple(changes), track=track, export_zip=export_zip, console=console)
+    try:
+        if checked is not None:
+            result = training.start(checked, run_dir, track=track, export_zip=export_zip, console=console)
+        else:
+            assert resume is not None
+            result = training.resume(
+                resume, tuple(changes), track=track, export_zip=export_zip, console=console
+            )
+    except KeyboardInterrupt:
+        typer.echo("quit at once; the last checkpoint stands", err=True)
+        raise typer.Exit(130) from None
     where = result.run.path
     if result.signal is not None:
         console.print(
@@ -115,6 +121,7 @@ def envs() -> None:
 @app.command()
 def doctor() -> None:
     """What this machine has for AuralNav: versions, threads, sound, video, GPU, tracking."""
+    from rich.markup import escape
     from rich.table import Table
 
     from auralnav.cli_doctor import checks
@@ -124,7 +131,7 @@ def doctor() -> None:
     for check in checks():
         failed |= check.ok is False
         mark = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[yellow]optional[/]"}[check.ok]
-        table.add_row(check.name, check.found, mark)
+        table.add_row(check.name, escape(check.found), mark)
     _console().print(table)
     if failed:
         raise typer.Exit(1)
@@ -137,15 +144,18 @@ def _console() -> Any:
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
-    """Entry point: deliberate errors become one line and exit code 2, never a traceback."""
+    """Entry point: deliberate errors, and files that cannot be read or written, become one line and exit code 2."""
     try:
         app(args=None if arguments is None else list(arguments))
     except AuralNavError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(2) from error
-    except KeyboardInterrupt as error:
-        typer.echo("quit at once; the last checkpoint stands", err=True)
-        raise SystemExit(130) from error
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        where = f"{error.filename}: {error.strerror}"
+        typer.echo(f"error: {where}; free some space or choose another place", err=True)
+        raise SystemExit(2) from error
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def register(app: typer.Typer) -> None:
 
 def evaluate_command(
     agents: Annotated[
-        list[str], typer.Argument(metavar="AGENT…", help="Run folders, or random, gcc-phat, oracle.")
+        list[str],
+        typer.Argument(metavar="AGENT…", help="Run folders, SB3 zips in them, or random, gcc-phat, oracle."),
     ],
     env: Annotated[
         str | None, typer.Option("--env", help="Environment id; a run folder brings its own.")
@@ -63,6 +64,9 @@ def evaluate_command(
     record: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write the result, .json (several agents: one each).")
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Read SB3 zips, which run code from the file.")
+    ] = False,
     overrides: Overrides = None,
 ) -> None:
     """Evaluate agents on fixed episodes; several are compared on the same ones."""
@@ -77,7 +81,7 @@ def evaluate_command(
 
     console = _console()
     first = evaluation.EVAL_SEED if seed is None else seed
-    chosen = [_agent(name, env, changes, not newest) for name in agents]
+    chosen = [_agent(name, env, changes, not newest, trust) for name in agents]
     records = []
     with _progress(console) as progress:
         for agent, config in chosen:
@@ -86,6 +90,7 @@ def evaluate_command(
                     agent,
                     config,
                     episodes,
+                    training=getattr(agent, "training", None),
                     command=shlex.join(sys.argv),
                     seed=first,
                     split=split,
@@ -94,8 +99,7 @@ def evaluate_command(
                 )
             )
     console.print(results_table(records))
-    for (agent, config), entry in zip(chosen, records, strict=True):
-        mark = f"-{_file_name(agent.name)}" if len(chosen) > 1 else ""
+    for (agent, config), entry, mark in zip(chosen, records, _marks(records), strict=True):
         if record is not None:
             where = entry.write(record.with_stem(record.stem + mark))
             console.print(f"record: {where}", soft_wrap=True, highlight=False)
@@ -243,17 +247,22 @@ def episode_bar(progress: Progress, name: str, total: int) -> Callable[[int], No
     return lambda done: progress.update(task, completed=done)
 
 
-def _agent(name: str, env: str | None, changes: tuple[str, ...], best: bool) -> tuple[Agent, AudioEnvConfig]:
+def _agent(
+    name: str, env: str | None, changes: tuple[str, ...], best: bool, trust: bool
+) -> tuple[Agent, AudioEnvConfig]:
     from auralnav.agents.baselines import BASELINES, make_baseline, task_settings
 
     if name not in BASELINES:
+        from auralnav.agents.evaluate import load_policy_agent, load_zip_agent
+
+        wanted = () if env is None else (f"env.id={env}",)
+        if name.endswith(".zip"):
+            agent = load_zip_agent(name, (*wanted, *changes), trust)
+            return agent, agent.config.env
         if not Path(name).is_dir():
             raise AuralNavError(
                 f"{name}: neither a run folder nor a baseline; baselines are {', '.join(BASELINES)}"
             )
-        from auralnav.agents.evaluate import load_policy_agent
-
-        wanted = () if env is None else (f"env.id={env}",)
         agent = load_policy_agent(name, (*wanted, *changes), best)
         return agent, agent.config.env
     config = env_config(env or "AuralNav-v0", changes)
@@ -266,8 +275,19 @@ def _only_env(changes: Sequence[str]) -> None:
             raise ConfigError(f"--set {change}: only env.… can be set here, for example env.sounds=DIR")
 
 
-def _file_name(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text).strip("-")
+def _marks(records: Sequence[EvaluationRecord]) -> list[str]:
+    """What each agent's files have at the end of their name: nothing for one agent, else its name, never twice."""
+    if len(records) == 1:
+        return [""]
+    marks: list[str] = []
+    for entry in records:
+        mark = "-" + "".join(c if c.isalnum() else "-" for c in entry.agent).strip("-")
+        count = 2
+        unique = mark
+        while unique in marks:
+            unique, count = f"{mark}-{count}", count + 1
+        marks.append(unique)
+    return marks
 
 
 def _progress(console: Console) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from auralnav import cli_doctor
 from auralnav.cli import app, main
 from auralnav.configs.load import config_names
 from auralnav.envs.registration import ENTRIES
@@ -49,6 +50,36 @@ def test_doctor_finds_what_the_package_needs():
     assert result.exit_code == 0
     for word in ("packages", "torch", "numba cache", "sound files", "H.264", "wandb"):
         assert word in result.output
+
+
+def test_doctor_shows_an_extra_in_its_brackets(monkeypatch: pytest.MonkeyPatch):
+    found = cli_doctor.Check("wandb", "not installed: pip install 'auralnav[track]'", None)
+    monkeypatch.setattr(cli_doctor, "checks", lambda: [found])
+    assert "auralnav[track]" in CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor"]).output
+
+
+def test_a_place_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    (tmp_path / "file").touch()
+    record = tmp_path / "file" / "x.json"
+    text = error_of(
+        capsys, "eval", "random", "--env", "CartPole-v1", "--episodes", "1", "--record", str(record)
+    )
+    assert text.startswith("error: ") and str(tmp_path) in text and "choose another place" in text
+
+
+def test_quitting_a_training_at_once_says_what_stands(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    from auralnav.agents import train
+
+    def quit_at_once(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "start", quit_at_once)
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "auralnav-easy-dqn"])
+    assert caught.value.code == 130
+    assert "the last checkpoint stands" in capsys.readouterr().err
 
 
 def test_help_needs_no_heavy_library():

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from auralnav.agents.video import read_audio
@@ -29,6 +31,37 @@ def test_eval_compares_baselines_and_writes_records_and_a_video(tmp_path):
     assert (tmp_path / "result-random.json").exists()
     track, _ = read_audio(tmp_path / "film-gcc-phat.mp4")
     assert abs(track).max() > 0.01
+
+
+def test_eval_hears_a_run_s_own_sounds_from_anywhere_and_keeps_every_record(tmp_path, monkeypatch):
+    sounds = tmp_path / "mine"
+    sounds.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        soundfile.write(sounds / f"{number}.wav", 0.1 * rng.standard_normal((8000, 2)), 8_000)
+    monkeypatch.chdir(tmp_path)
+    run(
+        "train", "auralnav-easy-dqn", "--run-dir", "run", "--export-zip", "--steps", "160", "--set", "env.sounds=mine",
+        "--set", "env.num_envs=2", "--set", "env.horizon=20", "--set", "dqn.buffer_size=200",
+        "--set", "dqn.learning_starts=50", "--set", "train.eval_episodes=2",
+    )  # fmt: skip
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    place = tmp_path / "run"
+    run("eval", str(place), str(place / "policy.zip"), "--trust", "--newest", "--episodes", "2",
+        "--record", "result.json")  # fmt: skip
+    own, again = (
+        json.loads((tmp_path / "elsewhere" / f"result-auralnav-easy-dqn{mark}.json").read_text())
+        for mark in ("", "-2")
+    )
+    assert own["env_kwargs"]["sounds"] == str(sounds)
+    assert own["training"] == {"steps": 160, "seed": 0}
+    assert own["episodes"] == again["episodes"]
+    sounds.rename(tmp_path / "moved")
+    with pytest.raises(SystemExit):
+        main(["eval", str(place), "--episodes", "1"])
+    with pytest.raises(SystemExit):
+        main(["eval", str(place / "policy.zip"), "--episodes", "1"])
 
 
 def test_play_walks_scripted_keys_and_saves_the_walk(tmp_path):

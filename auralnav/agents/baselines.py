@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
+from auralnav.agents.sb3_env import find_spec
 from auralnav.agents.tracker import TrackerAgent
 from auralnav.configs.schema import AudioEnvConfig
 from auralnav.envs.audio.settings import AudioSettings
@@ -119,14 +119,7 @@ def task_settings(env: AudioEnvConfig) -> dict[str, Any]:
     Raises:
         ConfigError: unknown id, or arguments the environment refuses.
     """
-    import auralnav
-
-    auralnav.register_envs()
-    try:
-        spec = gym.spec(env.id)
-    except gym.error.Error as error:
-        raise ConfigError(f"env.id: {env.id}: no such environment; `auralnav envs` lists the ids") from error
-    arguments = {**spec.kwargs, **env.task_kwargs()}
+    arguments = {**find_spec(env.id).kwargs, **env.task_kwargs()}
     return vars(AudioSettings.make(arguments)) if env.is_aural else arguments
 
 

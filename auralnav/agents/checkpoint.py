@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import random
-import zipfile
+import warnings
 from collections import deque
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -30,6 +32,10 @@ from auralnav.files import atomic_write
 
 POLICY_FORMAT = "auralnav-policy-1"
 _ABOUT = "auralnav"
+# All that SB3 lets through for a damaged zip; the assertion is its own, for one without data.
+_ZIP_ERRORS = (
+    OSError, ValueError, KeyError, RuntimeError, EOFError, AssertionError, UnpicklingError, BadZipFile,
+)  # fmt: skip
 
 
 def describe_space(space: spaces.Space) -> dict[str, Any]:
@@ -242,8 +248,11 @@ def load_zip(path: Path, algorithm: str, trust: bool = False) -> BaseAlgorithm:
             f"{path}: reading SB3's zip runs code from it; pass --trust if you trust its origin"
         )
     try:
-        return (AuralDQN if algorithm == "dqn" else PPO).load(path, device="cpu")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        with warnings.catch_warnings():
+            # SB3 builds its own n-step buffer from n_steps, then warns of the one it saved.
+            warnings.filterwarnings("ignore", message=r"`n_steps=\d+` is ignored", category=UserWarning)
+            return (AuralDQN if algorithm == "dqn" else PPO).load(path, device="cpu")
+    except _ZIP_ERRORS as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); export it again") from error
 
 

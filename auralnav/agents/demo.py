@@ -12,7 +12,7 @@ from rich.console import Console
 from auralnav.agents import train
 from auralnav.agents.baselines import Agent, make_baseline, task_settings
 from auralnav.agents.curves import plot_curves
-from auralnav.agents.evaluate import EVAL_SEED, EvaluationRecord, load_policy_agent, record
+from auralnav.agents.evaluate import EvaluationRecord, load_policy_agent, record
 from auralnav.agents.filming import film
 from auralnav.configs.schema import ExperimentConfig
 
@@ -65,7 +65,7 @@ def steps_for(config: ExperimentConfig, minutes: float) -> int:
         speed = timed.steps_per_second
     # A tenth is left for evaluations and checkpoints on the way.
     fitting = int(0.9 * speed * 60.0 * minutes)
-    return max(FEWEST_STEPS, min(config.train.total_steps, fitting // 1_000 * 1_000))
+    return min(config.train.total_steps, max(FEWEST_STEPS, fitting // 1_000 * 1_000))
 
 
 def run_demo(
@@ -133,4 +133,4 @@ def run_demo(
 def best_seed(entry: EvaluationRecord) -> int:
     """An episode worth showing: solved, and of median length among the solved; else the first."""
     solved = sorted((line for line in entry.episodes if line["success"]), key=lambda line: line["steps"] or 0)
-    return int(solved[len(solved) // 2]["seed"] or EVAL_SEED) if solved else EVAL_SEED
+    return int(solved[len(solved) // 2]["seed"] or 0) if solved else entry.first_seed

@@ -57,8 +57,8 @@ def evaluate(
         on_episode: called with the number done so far after each episode.
 
     Returns:
-        Each with seed, return, steps, success, success_60, spl and sna (None where not defined), found_share,
-        bumps, distance_to_go and the sum of each reward term.
+        Each with seed, return, steps; success, success_60, spl, sna, found_share, bumps and distance_to_go
+        (None where not defined); and the sum of each reward term.
 
     Raises:
         ConfigError: the environment refuses its arguments.
@@ -99,13 +99,13 @@ def episode_result(seed: int, info: dict[str, Any]) -> Episode:
     """One episode's line out of the adapter's last info."""
     metrics = {key: float(value) for key, value in info.get(METRICS, {}).items()}
     steps = int(info["episode"]["l"])
-    success = bool(metrics.get("success", 0.0))
+    success = bool(metrics["success"]) if "success" in metrics else None  # some tasks know no success
     line: Episode = {
         "seed": seed,
         "return": float(info["episode"]["r"]),
         "steps": steps,
-        "success": int(success),
-        f"success_{SOON}": int(success and steps <= SOON),
+        "success": None if success is None else int(success),
+        f"success_{SOON}": None if success is None else int(success and steps <= SOON),
     }
     for key in ("spl", "sna", "found_share", "bumps", "distance_to_go"):
         value = metrics.get(key)
@@ -200,6 +200,8 @@ class PolicyAgent:
         self._stack: HistoryStack | None = None
         self._worlds: gym.vector.VectorEnv | None = None
         self._actions: np.ndarray | None = None
+        self.training: dict[str, Any] = {}
+        """Steps and seed of its training, for records."""
 
     def attach(self, worlds: gym.vector.VectorEnv) -> None:
         """Take the spaces."""
@@ -246,7 +248,7 @@ def load_policy_agent(
         CheckpointError: no run there, or a damaged or foreign policy.
         ConfigError: a wrong override.
     """
-    from auralnav.agents.checkpoint import rebuild_policy
+    from auralnav.agents.checkpoint import decode_policy, rebuild_policy
 
     run = RunFolder.open(Path(path))
     config = run.load_config(overrides)
@@ -257,4 +259,33 @@ def load_policy_agent(
         raise CheckpointError(f"{file}: cannot be read ({error.strerror}); train the run first") from error
     policy, _, _ = rebuild_policy(data, config, str(file))
     policy.set_training_mode(False)
-    return PolicyAgent(policy, config, name=config.name)
+    agent = PolicyAgent(policy, config, name=config.name)
+    agent.training = {"steps": decode_policy(data, str(file))[1]["step"], "seed": config.train.seed}
+    return agent
+
+
+def load_zip_agent(
+    path: str | os.PathLike[str], overrides: tuple[str, ...] = (), trust: bool = False
+) -> PolicyAgent:
+    """The agent of an SB3 zip that lies in its run folder, beside the run's config.yaml.
+
+    Args:
+        path: the zip.
+        overrides: as for `load_policy_agent`.
+        trust: reading the zip runs code from it; without this it is refused.
+
+    Raises:
+        CheckpointError: not trusted, no config beside it, or a damaged file.
+        ConfigError: a wrong override.
+    """
+    from auralnav.agents.checkpoint import load_zip
+
+    file = Path(path)
+    if not trust:
+        load_zip(file, "", trust=False)  # says why not
+    config = RunFolder.open(file.parent).load_config(overrides)
+    model = load_zip(file, config.algorithm, trust)
+    model.policy.set_training_mode(False)
+    agent = PolicyAgent(model.policy, config, name=config.name)
+    agent.training = {"steps": model.num_timesteps, "seed": config.train.seed}
+    return agent

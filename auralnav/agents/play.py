@@ -151,7 +151,7 @@ class PlaySession:
         self.total = 0.0
 
     def run(self, keys: Iterable[str], seed: int | None = None) -> dict[str, Any]:
-        """Play one episode until it ends, the keys run out or `q`.
+        """Play one episode until it ends, the keys run out, `q` or Ctrl-C.
 
         Returns:
             The last info, with `episode_metrics` when the episode came to its end.
@@ -159,16 +159,19 @@ class PlaySession:
         _, info = self.env.reset(seed=seed)
         scene = self._heard()
         with Live(self._picture(scene), console=self.console, auto_refresh=False, transient=False) as live:
-            for key in keys:
-                if key in QUIT:
-                    break
-                if key not in KEYS:
-                    continue
-                _, reward, terminated, truncated, info = self.env.step(KEYS[key])
-                self.total += float(reward)
-                live.update(self._picture(self._heard()), refresh=True)
-                if terminated or truncated:
-                    break
+            try:
+                for key in keys:
+                    if key in QUIT:
+                        break
+                    if key not in KEYS:
+                        continue
+                    _, reward, terminated, truncated, info = self.env.step(KEYS[key])
+                    self.total += float(reward)
+                    live.update(self._picture(self._heard()), refresh=True)
+                    if terminated or truncated:
+                        break
+            except KeyboardInterrupt:
+                pass  # Ctrl-C is another q: what was recorded is kept
         if not self.console.is_terminal:
             self.console.print()  # Without a terminal the last picture comes without its line end.
         return info

@@ -13,6 +13,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
@@ -201,6 +202,24 @@ def _has_time_limit(env: gym.Env) -> bool:
     return False
 
 
+def find_spec(env_id: str) -> EnvSpec:
+    """Gymnasium's entry of an id; "package:Id-v0" imports the package first, which registers the id.
+
+    Raises:
+        ConfigError: there is no such environment.
+    """
+    import auralnav
+
+    auralnav.register_envs()
+    module, _, name = env_id.rpartition(":")
+    try:
+        if module:
+            import_module(module)
+        return gym.spec(name)
+    except (gym.error.Error, ImportError) as error:
+        raise ConfigError(f"env.id: {env_id}: no such environment; `auralnav envs` lists the ids") from error
+
+
 def make_vector_adapter(
     config: AudioEnvConfig, num_envs: int | None = None, **overrides: Any
 ) -> VectorAdapter:
@@ -214,20 +233,10 @@ def make_vector_adapter(
     Raises:
         ConfigError: unknown id, or arguments the environment refuses.
     """
-    import auralnav
-
-    auralnav.register_envs()
     worlds = config.num_envs if num_envs is None else num_envs
     kwargs = {**config.task_kwargs(), **overrides}
-    module, _, name = config.id.rpartition(":")
-    try:
-        if module:  # "package:Id-v0": the package registers the id when it is imported
-            import_module(module)
-        spec = gym.spec(name)
-    except (gym.error.Error, ImportError) as error:
-        raise ConfigError(
-            f"env.id: {config.id}: no such environment; `auralnav envs` lists the ids"
-        ) from error
+    spec = find_spec(config.id)
+    name = spec.id
     try:
         if config.is_aural and spec.vector_entry_point is not None:
             venv = gym.make_vec(

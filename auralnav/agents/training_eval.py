@@ -29,4 +29,4 @@ def evaluate_model(model: BaseAlgorithm, config: ExperimentConfig) -> dict[str, 
 
 def score(means: dict[str, float]) -> tuple[float, float]:
     """What is compared to find the best policy: SPL, or success where it is not defined, then the return."""
-    return means.get("spl", means["success"]), means["return"]
+    return means.get("spl", means.get("success", 0.0)), means["return"]

@@ -56,6 +56,8 @@ def test_training_is_cut_to_the_minutes_given(monkeypatch):
     assert demo.steps_for(config, 2.0) == 10_000  # 0.9 · 100 · 120 = 10 800, whole thousands
     assert demo.steps_for(config, 0.01) == 400
     assert demo.steps_for(config, 1e6) == 900_000
+    few = parse_config(TINY.replace("total_steps: 600", "total_steps: 300"))
+    assert demo.steps_for(few, 2.0) == 300  # never more than the config's own
     assert config.train.total_steps == 900_000
 
 

@@ -9,11 +9,13 @@ import pytest
 
 from auralnav.agents import train
 from auralnav.agents.baselines import make_baseline, task_settings
+from auralnav.agents.demo import best_seed
 from auralnav.agents.evaluate import (
     EVAL_SEED,
     EvaluationRecord,
     evaluate,
     load_policy_agent,
+    load_zip_agent,
     record,
     summarise,
 )
@@ -133,6 +135,31 @@ def test_a_policy_refuses_another_observation_and_a_damaged_file(run_folder):
         load_policy_agent(run_folder / "nowhere")
 
 
+def test_a_zip_needs_trust_and_then_acts_as_its_run(tmp_path):
+    run = train.start(parse_config(TINY), tmp_path / "run", export_zip=True).run.path
+    with pytest.raises(CheckpointError, match="--trust"):
+        load_zip_agent(run / "policy.zip")
+    agent = load_zip_agent(run / "policy.zip", trust=True)
+    own = load_policy_agent(run)
+    assert agent.training == own.training == {"steps": 400, "seed": 0}
+    assert evaluate(agent, agent.config.env, 3) == evaluate(own, own.config.env, 3)
+    whole = (run / "policy.zip").read_bytes()
+    for length in (0, 100, len(whole) // 2):
+        (run / "policy.zip").write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            load_zip_agent(run / "policy.zip", trust=True)
+    with pytest.raises(CheckpointError, match="no run lies there"):
+        load_zip_agent(tmp_path / "policy.zip", trust=True)
+
+
+def test_the_film_shows_an_episode_of_the_evaluation():
+    lines = [{"seed": seed, "success": int(seed == 0), "steps": 9} for seed in (0, 1)]
+    entry = EvaluationRecord("x", {}, "random", "test", 0, lines, 1.0)
+    assert best_seed(entry) == 0  # a seed of 0 is a seed
+    failed = EvaluationRecord("x", {}, "random", "test", 7, [{"seed": 7, "success": 0, "steps": 9}], 1.0)
+    assert best_seed(failed) == 7
+
+
 def test_wrong_requests_name_the_fix():
     with pytest.raises(ConfigError, match="auralnav envs"):
         task_settings(AudioEnvConfig(id="AuralNav-v99"))
@@ -143,5 +170,8 @@ def test_wrong_requests_name_the_fix():
 def test_a_baseline_walks_in_another_package_s_environment():
     env = AudioEnvConfig(id="CartPole-v1")
     lines = evaluate(make_baseline("random", {}), env, 3, num_envs=2)
-    assert all(line["steps"] >= 8 and line["spl"] is None for line in lines)
+    assert all(line["steps"] >= 8 and line["spl"] is None and line["success"] is None for line in lines)
+    assert "success" not in summarise(lines)
+    bell = AudioEnvConfig(id="tiny_world:TinyBell-v0")
+    assert evaluate(make_baseline("random", task_settings(bell)), bell, 3)[0]["success"] in (0, 1)
     assert gym.spec("CartPole-v1").max_episode_steps == 500

@@ -48,6 +48,16 @@ def test_blind_play_shows_no_map(env):
     assert "·" not in screen.getvalue() and "dBFS" in screen.getvalue()
 
 
+def test_an_interrupt_ends_the_walk_and_keeps_what_was_recorded(env):
+    def impatient():
+        yield "w"
+        raise KeyboardInterrupt
+
+    recorder = Recorder()
+    PlaySession(env, Console(file=io.StringIO(), width=100), recorder=recorder).run(impatient(), seed=1)
+    assert len(recorder.scenes) == 2
+
+
 def test_unknown_keys_and_a_missing_terminal_are_named(monkeypatch):
     with pytest.raises(AuralNavError, match="'x' is no key"):
         list(scripted_keys("wx"))
