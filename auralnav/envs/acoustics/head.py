@@ -71,13 +71,6 @@ class HeadModel:
         return self.table.shape[2] - HALF_TAPS
 
 
-def max_itd(head: str) -> float:
-    """Largest interaural delay, s: Woodworth's (a/c)(1 + π/2) with a head, d/c without."""
-    if head == "none":
-        return EAR_DISTANCE / SPEED_OF_SOUND
-    return HEAD_RADIUS / SPEED_OF_SOUND * (1 + math.pi / 2)
-
-
 def woodworth_delay(angle: np.ndarray | float, radius: float = HEAD_RADIUS, c: float = SPEED_OF_SOUND):
     """Delay of an ear against the head's centre, s, for a source `angle` radians off the ear's axis."""
     angle = np.asarray(angle, dtype=np.float64)

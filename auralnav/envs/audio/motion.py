@@ -27,14 +27,6 @@ def advance(x: float, y: float, theta: float, forward_m: float) -> tuple[float, 
 
 
 @njit(cache=True)
-def wrap(angle: float) -> float:
-    """The same angle [rad] in [-pi, pi)."""
-    wrapped = (angle + math.pi) % (2.0 * math.pi) - math.pi
-    # rounding in the modulo of a tiny negative number can land on the excluded end
-    return wrapped if wrapped < math.pi else -math.pi
-
-
-@njit(cache=True)
 def move_pose(
     x: float, y: float, theta0: float, turns: int, action: int, step: float, turn: float
 ) -> tuple[float, float, int]:

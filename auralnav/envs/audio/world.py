@@ -15,7 +15,7 @@ from auralnav.envs.acoustics.soundbank import SoundBank
 from auralnav.envs.acoustics.stream import StreamGroup
 from auralnav.envs.audio.episode import BODY_RADIUS, Episode, draw_episode
 from auralnav.envs.audio.geometry import segment_free
-from auralnav.envs.audio.motion import BACKWARD, FORWARD, LEFT, RIGHT, advance, heading
+from auralnav.envs.audio.motion import LEFT, RIGHT, advance, heading, move_pose
 from auralnav.envs.audio.oracle import plan_actions
 from auralnav.envs.audio.room_sound import RoomSound, stream_group
 from auralnav.envs.audio.settings import AudioSettings
@@ -171,21 +171,23 @@ class AudioWorld:
     def _move(self, action: Any) -> bool:
         """Carry out `action`; True when it turned the agent."""
         settings = self.settings
-        x, y, theta = self.pose
+        x, y, _ = self.pose
         self.previous_pose = self.pose
         if settings.continuous:
-            forward, turned = action[0] * settings.step_size, bool(action[1])
+            forward, rate = action
             # The turn moves the reference, so that the heading stays theta0 + turns · turn.
-            self.theta0 += action[1] * self._turn
+            self.theta0 += rate * self._turn
+            turned = rate != 0.0
+            theta = heading(self.theta0, self.turns, self._turn)
+            nx, ny = advance(x, y, theta, forward * settings.step_size)
         else:
-            forward = settings.step_size * ((action == FORWARD) - (action == BACKWARD))
+            nx, ny, self.turns = move_pose(
+                x, y, self.theta0, self.turns, action, settings.step_size, self._turn
+            )
             turned = action in (LEFT, RIGHT)
-            if turned:
-                self.turns += 1 if action == LEFT else -1
-        theta = heading(self.theta0, self.turns, self._turn)
+            theta = heading(self.theta0, self.turns, self._turn)
         self.bumped = False
-        if forward != 0.0:
-            nx, ny = advance(x, y, theta, forward)
+        if (nx, ny) != (x, y):
             if segment_free(self._segments, x, y, nx, ny, BODY_RADIUS):
                 self.path_length += math.hypot(nx - x, ny - y)
                 x, y = nx, ny

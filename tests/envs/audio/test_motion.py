@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auralnav.envs.audio.motion import BACKWARD, FORWARD, LEFT, RIGHT, advance, heading, move_pose, wrap
+from auralnav.envs.audio.motion import BACKWARD, FORWARD, LEFT, RIGHT, advance, heading, move_pose
 
 TURN = math.radians(30.0)
 angles = st.floats(-50.0, 50.0)
@@ -41,17 +41,3 @@ def test_forward_then_backward_returns(x: float, y: float, theta: float, turns: 
 def test_advance_moves_by_its_length(x: float, theta: float) -> None:
     nx, ny = advance(x, 0.0, theta, -0.7)
     assert math.isclose(math.hypot(nx - x, ny), 0.7, abs_tol=1e-12)
-
-
-@given(angles)
-def test_wrap_is_the_same_direction_in_range(angle: float) -> None:
-    wrapped = wrap(angle)
-    assert -math.pi <= wrapped < math.pi
-    assert math.isclose(math.cos(wrapped), math.cos(angle), abs_tol=1e-9)
-    assert math.isclose(math.sin(wrapped), math.sin(angle), abs_tol=1e-9)
-
-
-def test_wrap_at_its_ends() -> None:
-    assert wrap(math.pi) == -math.pi
-    assert wrap(-math.pi) == -math.pi
-    assert -math.pi <= wrap(np.nextafter(-math.pi, -4.0)) < math.pi

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from auralnav.envs.audio.geodesic import Geodesics
 from auralnav.envs.audio.geometry import FloorPlan
-from auralnav.envs.audio.motion import BACKWARD, FORWARD, LEFT, RIGHT, heading, move_pose, wrap
+from auralnav.envs.audio.motion import BACKWARD, FORWARD, LEFT, RIGHT, heading, move_pose
 from auralnav.envs.audio.oracle import plan_actions
 from auralnav.errors import RoomError
 
@@ -55,7 +55,8 @@ def greedy(geo: Geodesics, pose: tuple, sources) -> int:
     while not found.all():
         lengths = np.where(found, np.inf, geo.distances([pose[:2]], sources)[0])
         path = geo.path(pose[:2], sources[int(np.argmin(lengths))])
-        off = wrap(math.atan2(*(path[1] - path[0])[::-1]) - heading(pose[2], turns, TURN))
+        ahead = heading(pose[2], turns, TURN)
+        off = math.remainder(math.atan2(*(path[1] - path[0])[::-1]) - ahead, 2 * math.pi)
         action = FORWARD if abs(off) <= TURN / 2 else LEFT if off > 0 else RIGHT
         before = pose
         pose, turns, found = act(geo, pose, turns, found, sources, action)
