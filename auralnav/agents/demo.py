@@ -105,7 +105,10 @@ def run_demo(
 
     learner = load_policy_agent(folder)
     task = task_settings(plan.env)
-    agents: list[Agent] = [learner, *(make_baseline(name, task) for name in ("random", "gcc-phat", "oracle"))]
+    names = (
+        ["random", "gcc-phat"] if task["moving"] else ["random", "gcc-phat", "oracle"]
+    )  # no plan to walkers
+    agents: list[Agent] = [learner, *(make_baseline(name, task) for name in names)]
     records = []
     for agent in agents:
         training = {"steps": result.steps, "seconds": round(result.seconds, 1), "seed": plan.train.seed}

@@ -87,6 +87,8 @@ def start(
         AuralNavError: a bad config, a divergence, or a checkpoint that cannot be saved.
     """
     config = with_absolute_paths(config)
+    # What the task refuses is refused before there is a run folder.
+    make_training_env(config).close()
     run = RunFolder.create(config, run_dir)
     return _guarded(config, run, None, track, export_zip, console)
 

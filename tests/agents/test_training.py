@@ -361,3 +361,12 @@ def test_an_environment_without_state_resumes_with_fresh_episodes(
     console = Console(record=True, width=200, file=StringIO())
     assert resume(run, ("train.total_steps=1200",), console=console).steps == 1200
     assert "CartPole-v1 cannot save its state: its episodes start anew" in console.export_text()
+
+
+def test_what_the_task_refuses_leaves_no_run_folder(tmp_path: Path):
+    config = ExperimentConfig.model_validate(
+        {"name": "deaf", "env": {"id": "AuralNav-Easy-v0", "sounds": str(tmp_path / "nowhere")}}
+    )
+    with pytest.raises(AuralNavError, match="nowhere"):
+        start(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
