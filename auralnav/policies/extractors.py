@@ -11,9 +11,9 @@ from torch import nn
 class RunningStandardiser(nn.Module):
     """Shifts and scales each input to mean 0 and variance 1, by statistics gathered while training.
 
-    Interaural cues vary by a tenth of their range (a GCC-PHAT peak in a reverberant room is 0.3 of 1), too
-    little for a fresh network to go by. The statistics stand still after `rows` inputs, so that what the
-    network learned keeps its meaning; they are buffers, saved and restored with the weights.
+    For inputs of very different ranges; the cues of AuralNav are learned faster without it (docs/learning.md).
+    The statistics stand still after `rows` inputs, so that what the network learned keeps its meaning; they
+    are buffers, saved and restored with the weights.
 
     Args:
         size: inputs.
