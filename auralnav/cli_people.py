@@ -54,7 +54,7 @@ def evaluate_command(
         str | None, typer.Option("--env", help="Environment id; a run folder brings its own.")
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Fixed evaluation episodes.")] = 100,
-    seed: Annotated[int | None, typer.Option(help="Seed of the first episode.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first episode.")] = None,
     split: Annotated[str, typer.Option(help="Sounds of the test or the train split.")] = "test",
     num_envs: Annotated[int, typer.Option(min=1, help="Worlds stepped at once.")] = 16,
     newest: Annotated[bool, typer.Option("--newest", help="The newest policy, not the best one.")] = False,
@@ -111,7 +111,7 @@ def evaluate_command(
 
 def play_command(
     env: Annotated[str, typer.Argument(help="Environment id.")] = "AuralNav-v0",
-    seed: Annotated[int | None, typer.Option(help="Seed of the episode.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the episode.")] = None,
     keys: Annotated[
         str | None, typer.Option(help="Press these keys instead of reading the terminal.")
     ] = None,

@@ -92,3 +92,12 @@ def test_bad_requests_are_one_line_with_the_fix(arguments, words, capsys):
     assert stopped.value.code == 2
     error = capsys.readouterr().err.strip()
     assert words in error and error.startswith("error: ") and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command", [["eval", "random", "--env", "AuralNav-Easy-v0"], ["play", "AuralNav-Easy-v0"]]
+)
+def test_a_negative_seed_is_refused(command):
+    result = CliRunner().invoke(app, [*command, "--seed", "-3"])
+    assert result.exit_code == 2
+    assert "seed" in result.output

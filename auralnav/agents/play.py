@@ -41,7 +41,7 @@ def scripted_keys(keys: str) -> Iterator[str]:
     for key in keys:
         if key not in KEYS and key not in QUIT:
             raise AuralNavError(f"--keys {keys}: {key!r} is no key; use w, a, s, d and q")
-    yield from keys
+    return iter(keys)
 
 
 @contextmanager
