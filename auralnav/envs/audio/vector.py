@@ -30,7 +30,7 @@ from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.world import AudioWorld
 from auralnav.errors import ConfigError
 
-_CHUNK = 4  # worlds rendered by one call: enough to seldom need the GIL, few enough to stay in a core's cache
+_CHUNK = 8  # most worlds rendered by one call: enough to seldom need the GIL, few enough to share the threads
 
 
 class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
@@ -42,7 +42,7 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
 
     Args:
         num_envs: number of worlds.
-        threads: threads that share them, 4 worlds at a time; 0: as many as there are cores.
+        threads: threads that share them, up to 8 worlds at a time; 0: as many as there are cores.
         autoreset_mode: AutoresetMode.NEXT_STEP or DISABLED.
         render_mode: None or "rgb_array" (a tuple of pictures).
         **settings: arguments of `AudioEnv`.
@@ -82,11 +82,13 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         bank = open_bank(self.settings.sounds, self.settings.fs, self.settings.split)
         self._rngs: list[np.random.Generator] = []
+        cores = threads or os.cpu_count() or 1
+        size = min(_CHUNK, -(-num_envs // cores))
         self._chunks = [
-            _Chunk(first, self.settings, bank, min(_CHUNK, num_envs - first))
-            for first in range(0, num_envs, _CHUNK)
+            _Chunk(first, self.settings, bank, min(size, num_envs - first))
+            for first in range(0, num_envs, size)
         ]
-        self._threads = min(threads or os.cpu_count() or 1, len(self._chunks))
+        self._threads = min(cores, len(self._chunks))
         self.worlds = [world for chunk in self._chunks for world in chunk.worlds]
         self._pool: ThreadPoolExecutor | None = None
         self._finished = np.zeros(num_envs, dtype=bool)
