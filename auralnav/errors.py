@@ -23,6 +23,10 @@ class ActionError(AuralNavError, ValueError):
     """An action lies outside the action space."""
 
 
+class ShapeError(AuralNavError, ValueError):
+    """A tensor has a shape or dtype that a network cannot take."""
+
+
 class CheckpointError(AuralNavError):
     """A checkpoint is damaged, incomplete or belongs to something else."""
 
