@@ -47,6 +47,12 @@ def make_core(name: str, d_input: int, **kwargs: Any) -> MemoryCore:
         raise ConfigError(f"memory {name}: {error}; see the arguments of its class") from error
 
 
+def takes_no_decay(parameter_name: str) -> bool:
+    """Whether weight decay would spoil a parameter: a state-space layer's rates, time steps and skip."""
+    last = parameter_name.rpartition(".")[2]
+    return last in ("A_log", "D", "dt_bias") or parameter_name.endswith("dt_proj.bias")
+
+
 def parameter_count(module: nn.Module) -> int:
     """Trainable numbers of a module."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
