@@ -1,0 +1,338 @@
+"""Sequence replay for Q-learning with a memory: one ring of rows a world, and a memory state every few rows.
+
+A row is an observation, the action taken there and the reward it brought. An episode that is cut off (by a time
+limit) gets one more row with its terminal observation: a network that runs along the rows reaches it in the right
+memory state, which is what the bootstrap there needs. A terminated episode needs none, for nothing follows it.
+So each observation is stored once, and episodes follow each other in a ring without gaps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from auralnav.errors import CheckpointError, ConfigError
+
+Observations = np.ndarray | dict[str, np.ndarray]
+
+# What a row's flags say: it is the first of an episode; the episode ended with its action, by the task or by a
+# limit; it holds a terminal observation and no action.
+FIRST, TERMINATED, TRUNCATED, TERMINAL = 1, 2, 4, 8
+_HALF_MAX = float(np.finfo(np.float16).max)
+
+
+def storage_dtype(space: spaces.Space, exact: bool = False) -> np.dtype:
+    """The smallest type that holds the observations of a space without harm.
+
+    Whole numbers (Discrete, MultiDiscrete, MultiBinary, integer boxes): the smallest integer type that holds
+    the space's bounds, exactly. Floats with two axes or more (spectrograms, waveforms, depth images), whose
+    bounds float16 can hold: float16, unless `exact`; it rounds by at most 2^-11 of the value (66 dB below a
+    sound) or 3e-8, whichever is more. All other floats: float32, for vectors are small, and a clock or a place
+    far out needs its digits.
+
+    Raises:
+        ConfigError: a space that SB3's networks cannot take either.
+    """
+    if isinstance(space, spaces.Discrete):
+        return _smallest_integer(int(space.start), int(space.start + space.n) - 1)
+    if isinstance(space, spaces.MultiDiscrete):
+        return _smallest_integer(int(space.start.min()), int((space.start + space.nvec).max()) - 1)
+    if isinstance(space, spaces.MultiBinary):
+        return np.dtype(np.uint8)
+    if not isinstance(space, spaces.Box):
+        raise ConfigError(f"{space}: the replay stores Box, Discrete, MultiDiscrete and MultiBinary spaces")
+    if space.dtype is not None and space.dtype.kind in "iub":
+        return _smallest_integer(int(space.low.min()), int(space.high.max()))
+    bound = max(np.abs(space.low).max(), np.abs(space.high).max())
+    return np.dtype(np.float16 if len(space.shape) >= 2 and bound <= _HALF_MAX and not exact else np.float32)
+
+
+def _smallest_integer(low: int, high: int) -> np.dtype:
+    for kind in (np.uint8, np.int8, np.int16, np.int32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return np.dtype(kind)
+    return np.dtype(np.int64)
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """M sequences of T = burn_in + seq_len + n_steps rows; targets are for the L = seq_len rows in between.
+
+    Attributes:
+        observations: [M, T, *shape] in their storage type, or a dict of such.
+        starts: bool [M, T], the first row of an episode.
+        states: float32 [M, S], the memory before the first row.
+        actions: int64 [M, L].
+        returns: float32 [M, L], Σ γ^j r over the k ≤ n_steps rewards up to the episode's end.
+        discounts: float32 [M, L], γ^k; 0 where the episode terminated.
+        bootstraps: int64 [M, L], which row's value is added, counted from the first row after the burn-in.
+        mask: bool [M, L], rows with an action whose target is known.
+    """
+
+    observations: torch.Tensor | dict[str, torch.Tensor]
+    starts: torch.Tensor
+    states: torch.Tensor
+    actions: torch.Tensor
+    returns: torch.Tensor
+    discounts: torch.Tensor
+    bootstraps: torch.Tensor
+    mask: torch.Tensor
+
+
+class SequenceReplay:
+    """Rings of rows, from which sequences are drawn that begin where a memory state was stored.
+
+    Takes the arguments of SB3's buffers, then its own. A sequence never reaches past the newest row: rows of
+    an older round of the ring are masked, and rows whose target is not known yet too.
+
+    Args:
+        buffer_size: rows of all worlds together, rounded down to whole blocks of `seq_len` a world.
+        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of those.
+        action_space: Discrete.
+        device: where batches go; the rings are in main memory.
+        n_envs: worlds.
+        optimize_memory_usage: SB3's option; not needed here.
+        seq_len: rows that are learned from in a sequence; a memory state is stored every `seq_len` rows.
+        burn_in: rows before them that only bring the stored memory state up to date; less than `seq_len`.
+        n_steps: rewards in a return before the bootstrap.
+        gamma: discount.
+        state_size: numbers of a memory state, 0 for none.
+        exact: store floats as float32 always (see `storage_dtype`).
+
+    Raises:
+        ConfigError: sizes that do not fit together.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        device: torch.device | str = "cpu",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        *,
+        seq_len: int = 32,
+        burn_in: int = 8,
+        n_steps: int = 1,
+        gamma: float = 0.99,
+        state_size: int = 0,
+        exact: bool = False,
+    ) -> None:
+        if optimize_memory_usage:
+            raise ConfigError("optimize_memory_usage: the sequence replay stores observations once; leave it")
+        if not isinstance(action_space, spaces.Discrete):
+            raise ConfigError(f"the sequence replay needs discrete actions, not {action_space}")
+        if min(seq_len, n_steps) < 1:
+            raise ConfigError(f"seq_len {seq_len} and n_steps {n_steps} must be at least 1")
+        if not 0 <= burn_in < seq_len:
+            raise ConfigError(
+                f"burn_in: {burn_in} must be from 0 to seq_len - 1 = {seq_len - 1}; "
+                f"for a longer one raise seq_len"
+            )
+        self.seq_len, self.burn_in, self.n_steps, self.gamma = seq_len, burn_in, n_steps, gamma
+        self.length = burn_in + seq_len + n_steps
+        self.rows = buffer_size // n_envs // seq_len * seq_len
+        if self.rows < self.length:
+            need = -(-self.length // seq_len) * seq_len * n_envs
+            raise ConfigError(
+                f"buffer_size: {buffer_size} is less than a sequence of burn_in + seq_len + n_steps = "
+                f"{self.length} rows in each of {n_envs} worlds; use at least {need}"
+            )
+        self.device, self.n_envs = torch.device(device), n_envs
+        self.action_low = int(action_space.start)
+        parts = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {"": observation_space}
+        total = n_envs * self.rows
+        self._observations = {
+            key: np.zeros((total, *(part.shape or ())), storage_dtype(part, exact)) for key, part in parts.items()
+        }
+        last = self.action_low + int(action_space.n) - 1
+        self._actions = np.zeros(total, _smallest_integer(self.action_low, last))
+        self._rewards = np.zeros(total, np.float32)
+        self._flags = np.zeros(total, np.uint8)
+        self._worlds = np.arange(n_envs)
+        self.written = np.zeros(n_envs, np.int64)
+        """Rows ever written, a world."""
+        self.allocate_states(state_size)
+
+    def allocate_states(self, state_size: int) -> None:
+        """Make room for memory states of another size, while the replay is still empty."""
+        self._states = np.zeros((self.n_envs * self.rows // self.seq_len, state_size), np.float16)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rings."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def size(self) -> int:
+        """Rows held, of all worlds together."""
+        return int(np.minimum(self.written, self.rows).sum())
+
+    def add(
+        self,
+        observations: Observations,
+        actions: np.ndarray,
+        rewards: np.ndarray,
+        starts: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        terminal_observations: dict[int, Any],
+        before: torch.Tensor,
+        after: torch.Tensor,
+    ) -> None:
+        """Store one step of every world.
+
+        Args:
+            observations: [N, *shape], those that were acted on.
+            actions: [N].
+            rewards: [N].
+            starts: bool [N], whether the observation was an episode's first.
+            terminated: bool [N], whether the task ended the episode with the action.
+            truncated: bool [N], whether a limit did; never both.
+            terminal_observations: of each truncated world.
+            before: [N, S], the memory before the observation was seen.
+            after: [N, S], the memory after it.
+        """
+        flags = FIRST * starts + TERMINATED * terminated + TRUNCATED * truncated
+        at = self._append(self._worlds, before)
+        for key, ring in self._observations.items():
+            ring[at] = observations[key] if key else observations  # type: ignore[index,call-overload]
+        self._actions[at] = np.reshape(actions, -1)
+        self._rewards[at] = rewards
+        self._flags[at] = flags
+        for world in np.flatnonzero(truncated).tolist():
+            row = self._append(self._worlds[world : world + 1], after)
+            for key, ring in self._observations.items():
+                ring[row] = terminal_observations[world][key] if key else terminal_observations[world]
+            self._rewards[row] = 0.0
+            self._flags[row] = TERMINAL
+
+    def _append(self, worlds: np.ndarray, states: torch.Tensor) -> np.ndarray:
+        """Places of the next row of some worlds; their memory is stored where a block begins."""
+        heads = self.written[worlds] % self.rows
+        self.written[worlds] += 1
+        begins = heads % self.seq_len == 0
+        if self._states.shape[1] and begins.any():
+            chosen = worlds[begins]
+            values = states[torch.from_numpy(chosen).to(states.device)].clamp(-_HALF_MAX, _HALF_MAX)
+            self._states[(chosen * self.rows + heads[begins]) // self.seq_len] = values.cpu().numpy()
+        return worlds * self.rows + heads
+
+    def cut_episodes(self) -> None:
+        """Let each running episode end with its newest row, as if cut off there.
+
+        For worlds that start anew. The observation after the newest action was never stored, so the newest
+        row becomes the terminal observation of the action before it.
+        """
+        worlds = self._worlds[self.written > 0]
+        newest = worlds * self.rows + (self.written[worlds] - 1) % self.rows
+        running = self._flags[newest] & (TERMINATED | TRUNCATED | TERMINAL) == 0
+        worlds, newest = worlds[running], newest[running]
+        goes_on = self._flags[newest] & FIRST == 0
+        previous = worlds * self.rows + (self.written[worlds] - 2) % self.rows
+        self._flags[previous[goes_on]] |= TRUNCATED
+        self._flags[newest] |= TERMINAL
+        self._rewards[newest] = 0.0
+
+    def sample(self, batch_size: int, env: Any = None) -> SequenceBatch:
+        """`batch_size` sequences, drawn evenly from all stored states with a known target behind them.
+
+        `env` is SB3's `VecNormalize`, where one is used: what was stored raw is given out normalised.
+
+        Raises:
+            ConfigError: not one whole sequence has been stored yet.
+        """
+        first = -(-np.maximum(self.written - self.rows, 0) // self.seq_len)
+        last = (self.written - 1 - self.burn_in - self.n_steps) // self.seq_len
+        ends = np.cumsum(np.maximum(last - first + 1, 0))
+        if not ends[-1]:
+            raise ConfigError(
+                f"learning_starts: no world has {self.burn_in + self.n_steps + 1} steps yet to learn from; raise it"
+            )
+        drawn = np.random.randint(0, ends[-1], batch_size)
+        worlds = np.searchsorted(ends, drawn, side="right")
+        blocks = drawn - np.concatenate(([0], ends))[worlds] + first[worlds]
+        return self.sequences(worlds, blocks * self.seq_len, env)
+
+    def sequences(self, worlds: np.ndarray, rows: np.ndarray, env: Any = None) -> SequenceBatch:
+        """The sequences [M] that begin with `rows` (counted from a world's first ever, multiples of seq_len)."""
+        steps = rows[:, None] + np.arange(self.length)  # [M, T]
+        known = steps < self.written[worlds, None]
+        at = worlds[:, None] * self.rows + steps % self.rows
+        flags = np.where(known, self._flags[at], 0)
+        rewards = self._rewards[at]
+        observations: Any = {key: ring[at] for key, ring in self._observations.items()}
+        if "" in observations:
+            observations = observations[""]
+        if env is not None:
+            rewards, observations = env.normalize_reward(rewards), env.normalize_obs(observations)
+        learned = slice(self.burn_in, self.burn_in + self.seq_len)
+        returns, count, terminated = self._returns(rewards, flags)
+        reached = steps[:, learned] + count < self.written[worlds, None]
+        has_action = known[:, learned] & (flags[:, learned] & TERMINAL == 0)
+        states = self._states[(worlds * self.rows + rows % self.rows) // self.seq_len]
+        return SequenceBatch(
+            observations={key: self._tensor(part) for key, part in observations.items()}
+            if isinstance(observations, dict)
+            else self._tensor(observations),
+            starts=self._tensor(flags & FIRST != 0),
+            states=self._tensor(states).float(),
+            actions=self._tensor(self._actions[at[:, learned]]).long(),
+            returns=self._tensor(returns),
+            discounts=self._tensor(np.where(terminated, 0.0, self.gamma**count).astype(np.float32)),
+            bootstraps=self._tensor(np.arange(self.seq_len) + count),
+            mask=self._tensor(has_action & (terminated | reached)),
+        )
+
+    def _returns(self, rewards: np.ndarray, flags: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Discounted sums [M, L] of the rewards to come, their number, and whether the episode terminated."""
+        shape = (len(rewards), self.seq_len)
+        returns, count = np.zeros(shape, np.float32), np.zeros(shape, np.int64)
+        runs, terminated = np.ones(shape, bool), np.zeros(shape, bool)
+        for step in range(self.n_steps):
+            part = slice(self.burn_in + step, self.burn_in + step + self.seq_len)
+            returns += np.where(runs, np.float32(self.gamma**step) * rewards[:, part], np.float32(0.0))
+            count += runs
+            terminated |= runs & (flags[:, part] & TERMINATED != 0)
+            runs &= flags[:, part] & (TERMINATED | TRUNCATED) == 0
+        return returns, count, terminated
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Views of all rings by name; the first axis counts blocks of `seq_len` rows, world after world."""
+        rings = {f"observations/{key}" if key else "observations": ring for key, ring in self._observations.items()}
+        rings |= {"actions": self._actions, "rewards": self._rewards, "flags": self._flags}
+        views = {name: ring.reshape(-1, self.seq_len, *ring.shape[1:]) for name, ring in rings.items()}
+        return views | {"states": self._states}
+
+    def changed_blocks(self, since: np.ndarray) -> np.ndarray:
+        """Indices into the first axis of `arrays()` of what may differ from when `written` was `since` [N].
+
+        The two newest rows of then count as changed too: `cut_episodes` marks them.
+        """
+        first = np.maximum(np.maximum(since - 2, self.written - self.rows), 0) // self.seq_len
+        last = (self.written - 1) // self.seq_len
+        blocks = self.rows // self.seq_len
+        spans = [
+            world * blocks + np.arange(first[world], last[world] + 1) % blocks for world in self._worlds.tolist()
+        ]
+        return np.unique(np.concatenate(spans))
+
+    def restore(self, written: np.ndarray) -> None:
+        """Take the counters [N] of a saved replay whose `arrays()` have been filled in.
+
+        Raises:
+            CheckpointError: they are of another number of worlds.
+        """
+        if np.shape(written) != self.written.shape:
+            raise CheckpointError(
+                f"the saved replay is of {np.size(written)} worlds, the config asks for {self.n_envs}; "
+                f"resume with the same env.num_envs"
+            )
+        self.written[:] = written
