@@ -82,3 +82,8 @@ def in_threads(work: Callable[[int, int], None], rows: int, blocks: int) -> None
         work(*own)
         for other in others:
             other.result()
+
+
+def sum_parts(parts: Tensor) -> Tensor:
+    """Sum over the first axis; a view when there is one part."""
+    return parts[0] if len(parts) == 1 else parts.sum(0)

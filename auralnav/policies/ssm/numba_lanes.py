@@ -134,6 +134,12 @@ def ones(typingctx: Any) -> Any:
 
 
 @intrinsic
+def minus_log2_e(typingctx: Any) -> Any:
+    """Negative log2 e in all channels, which turns exp2 into exp of the negative."""
+    return lanes(), lambda context, builder, signature, args: _constant(-LOG2_E)
+
+
+@intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """``a · b + c``, rounded once where the processor has a fused multiply-add."""
     return lanes(lanes, lanes, lanes), lambda context, builder, signature, args: _fma(builder, *args)

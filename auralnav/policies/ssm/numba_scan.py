@@ -9,7 +9,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from auralnav.errors import ShapeError
-from auralnav.policies.ssm.numba_arrays import check, flat, flat_episodes, in_threads, pad_channels, shares
+from auralnav.policies.ssm.numba_arrays import (
+    check,
+    flat,
+    flat_episodes,
+    in_threads,
+    pad_channels,
+    shares,
+    sum_parts,
+)
 from auralnav.policies.ssm.numba_lanes import LOG2_E, WIDTH
 from auralnav.policies.ssm.numba_scan_kernels import scan_backward, scan_forward
 
@@ -143,10 +151,10 @@ class _Scan(torch.autograd.Function):
         return (
             grad_u,
             grad_dt,
-            _sum_parts(grad_a),
-            _sum_parts(grad_b),
-            _sum_parts(grad_c),
-            _sum_parts(grad_d),
+            sum_parts(grad_a),
+            sum_parts(grad_b),
+            sum_parts(grad_c),
+            sum_parts(grad_d),
             None,
             None if h0 is None else grad_h0,
             None,
@@ -158,7 +166,3 @@ def chunk_length(length: int, order: int) -> int:
     longest = max(16, min(LONGEST_CHUNK, CHUNK_STATES // order))
     chunks = -(-length // longest)
     return -(-length // chunks)
-
-
-def _sum_parts(parts: Tensor) -> Tensor:
-    return parts[0] if len(parts) == 1 else parts.sum(0)
