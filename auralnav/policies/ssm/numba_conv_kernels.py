@@ -22,24 +22,6 @@ from auralnav.policies.ssm.numba_lanes import (
 
 
 @njit(cache=True, nogil=True)
-def _reach(episode, row, length, t, reach, lags, carried):
-    """How many steps back the taps of step t go, given `reach` of step t − 1: at most to its episode's first."""
-    if t == 0:
-        return lags if carried else 0
-    if episode.size and episode[row * length + t] != episode[row * length + t - 1]:
-        return 0
-    return min(reach + 1, lags)
-
-
-@njit(cache=True, nogil=True)
-def _source(x, taps, row, length, channels, stride, lags, t, lag, first):
-    """The input `lag` steps before step t: of this call, or else of the taps."""
-    if lag <= t:
-        return load(x, (row * length + t - lag) * stride + first)
-    return load(taps, (row * lags + lags + t - lag) * channels + first)
-
-
-@njit(cache=True, nogil=True)
 def conv_forward(x, taps, weight, bias, episode, y, shape, stride, rows, blocks):
     """Write silu(bias + Σ_lag weight[K − 1 − lag] · x[t − lag]) over the lags inside the episode of step t.
 
@@ -58,17 +40,27 @@ def conv_forward(x, taps, weight, bias, episode, y, shape, stride, rows, blocks)
     _, length, channels, width = shape
     lags = width - 1
     for row in range(rows[0], rows[1]):
-        reach = 0
+        reach = 0  # steps back to the first tap that counts: at most to the first step of the episode
         for t in range(length):
-            reach = _reach(episode, row, length, t, reach, lags, taps.size > 0)
+            here = row * length + t
+            if t == 0:
+                reach = lags if taps.size else 0
+            elif episode.size and episode[here] != episode[here - 1]:
+                reach = 0
+            else:
+                reach = min(reach + 1, lags)
+            own = min(reach, t) + 1  # taps that are steps of this call
             for block in range(blocks[0], blocks[1]):
                 first = block * WIDTH
                 out = load(bias, first)
-                for lag in range(reach + 1):
-                    value = _source(x, taps, row, length, channels, stride, lags, t, lag, first)
+                for lag in range(own):
+                    value = load(x, (here - lag) * stride + first)
+                    out = fma(load(weight, (lags - lag) * channels + first), value, out)
+                for lag in range(own, reach + 1):
+                    value = load(taps, (row * lags + lags + t - lag) * channels + first)
                     out = fma(load(weight, (lags - lag) * channels + first), value, out)
                 gate = ones() / (ones() + exp2(out * minus_log2_e()))
-                store(y, (row * length + t) * channels + first, out * gate)
+                store(y, here * channels + first, out * gate)
 
 
 @njit(cache=True, nogil=True)
@@ -95,29 +87,38 @@ def conv_backward(
             for place in range(row * lags, (row + 1) * lags):
                 for block in range(blocks[0], blocks[1]):
                     store(grad_taps, place * channels + block * WIDTH, zeros())
-        reach = 0
+        reach = 0  # steps back to the first tap that counts: at most to the first step of the episode
         for t in range(length):
-            reach = _reach(episode, row, length, t, reach, lags, taps.size > 0)
-            here = (row * length + t) * channels
+            here = row * length + t
+            if t == 0:
+                reach = lags if taps.size else 0
+            elif episode.size and episode[here] != episode[here - 1]:
+                reach = 0
+            else:
+                reach = min(reach + 1, lags)
+            own = min(reach, t) + 1  # taps that are steps of this call
             for block in range(blocks[0], blocks[1]):
                 first = block * WIDTH
                 out = load(bias, first)
-                for lag in range(reach + 1):
-                    value = _source(x, taps, row, length, channels, stride, lags, t, lag, first)
+                for lag in range(own):
+                    value = load(x, (here - lag) * stride + first)
+                    out = fma(load(weight, (lags - lag) * channels + first), value, out)
+                for lag in range(own, reach + 1):
+                    value = load(taps, (row * lags + lags + t - lag) * channels + first)
                     out = fma(load(weight, (lags - lag) * channels + first), value, out)
                 gate = ones() / (ones() + exp2(out * minus_log2_e()))
                 slope = gate * fma(out, ones() - gate, ones())
-                grad = load(grad_y, here + first) * slope
+                grad = load(grad_y, here * channels + first) * slope
                 store(grad_bias, first, load(grad_bias, first) + grad)
-                store(grad_x, here + first, zeros())
-                for lag in range(reach + 1):
+                store(grad_x, here * channels + first, zeros())
+                for lag in range(own):
                     at = (lags - lag) * channels + first
-                    value = _source(x, taps, row, length, channels, stride, lags, t, lag, first)
+                    value = load(x, (here - lag) * stride + first)
                     store(grad_weight, at, fma(grad, value, load(grad_weight, at)))
-                    kernel = load(weight, at)
-                    if lag <= t:
-                        back = here - lag * channels + first
-                        store(grad_x, back, fma(kernel, grad, load(grad_x, back)))
-                    else:
-                        back = (row * lags + lags + t - lag) * channels + first
-                        store(grad_taps, back, fma(kernel, grad, load(grad_taps, back)))
+                    back = (here - lag) * channels + first
+                    store(grad_x, back, fma(load(weight, at), grad, load(grad_x, back)))
+                for lag in range(own, reach + 1):
+                    at = (lags - lag) * channels + first
+                    back = (row * lags + lags + t - lag) * channels + first
+                    store(grad_weight, at, fma(grad, load(taps, back), load(grad_weight, at)))
+                    store(grad_taps, back, fma(load(weight, at), grad, load(grad_taps, back)))
