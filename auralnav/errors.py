@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class AuralNavError(Exception):
     """Base of every deliberate error of the package."""
@@ -33,3 +36,9 @@ class CheckpointError(AuralNavError):
 
 class MissingDependencyError(AuralNavError, ImportError):
     """An optional library is needed and not installed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """"; did you mean X?" with the known name nearest to a mistyped one, "" where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from auralnav.envs.audio.layouts import MAX_OBSTACLES
-from auralnav.errors import ConfigError
+from auralnav.errors import ConfigError, did_you_mean
 
 Range = tuple[float, float]
 
@@ -28,10 +29,19 @@ _CHOICES = {
     "layout": ("random", "l", "corridor", "two_rooms"),
 }
 
+_WHOLE = (
+    ("num_sources", 1, 4),
+    ("distractors", 0, 4),
+    ("max_order", 0, 30),
+    ("horizon", 1, None),
+    ("fs", 4000, 96000),
+)
+"""Name, least and greatest value of each whole number."""
+
 
 @dataclass(frozen=True)
 class AudioSettings:
-    """Arguments of `AudioEnv` and `AudioVectorEnv` (all by keyword).
+    """Arguments of `AudioEnv` and `AudioVectorEnv` (all by keyword). NumPy scalars count as Python's own numbers.
 
     Attributes:
         num_sources: sources to find, 1 to 4.
@@ -108,26 +118,20 @@ class AudioSettings:
         known = [field.name for field in fields(cls)]
         for name in arguments:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known arguments: {', '.join(known)}"
-                raise ConfigError(f"AuralNav takes no argument {name!r}; {hint}")
+                hint = did_you_mean(name, known) or f"; known arguments: {', '.join(known)}"
+                raise ConfigError(f"AuralNav takes no argument {name!r}{hint}")
         return cls(**arguments)
 
     def __post_init__(self) -> None:
+        # Frozen: what is normalised is set once, here.
+        for field in fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:
                 raise ConfigError(f"{name}={value!r} is not one of {', '.join(allowed)}")
-        if not isinstance(self.num_sources, int) or not 1 <= self.num_sources <= 4:
-            raise ConfigError(f"num_sources={self.num_sources!r}; give a whole number from 1 to 4")
-        if not isinstance(self.distractors, int) or not 0 <= self.distractors <= 4:
-            raise ConfigError(f"distractors={self.distractors!r}; give a whole number from 0 to 4")
-        if not isinstance(self.max_order, int) or not 0 <= self.max_order <= 30:
-            raise ConfigError(f"max_order={self.max_order!r}; give a whole number from 0 to 30")
-        if not isinstance(self.horizon, int) or self.horizon < 1:
-            raise ConfigError(f"horizon={self.horizon!r}; give a positive number of steps")
-        if not isinstance(self.fs, int) or not 4000 <= self.fs <= 96000:
-            raise ConfigError(f"fs={self.fs!r}; give a whole number of Hz from 4000 to 96000")
+        for name, low, high in _WHOLE:
+            _whole_number(name, getattr(self, name), low, high)
         for name in ("found_radius", "step_size", "step_duration", "turn_deg"):
             _number(name, getattr(self, name), low=0.0, exclusive=True)
         if self.turn_deg > 180:
@@ -152,12 +156,11 @@ class AudioSettings:
             raise ConfigError(f"step_duration={self.step_duration!r} s is too short; give at least 0.04 s")
         if not isinstance(self.room_size, (tuple, list)) or len(self.room_size) != 3:
             raise ConfigError(f"room_size={self.room_size!r}; give width, depth and height in metres")
-        # Frozen: the ranges are normalised once, here.
         sides = tuple(as_range("room_size", side, low=0.0, exclusive=True) for side in self.room_size)
         if max(side[1] for side in sides) > LARGEST_ROOM:
             raise ConfigError(f"room_size={self.room_size!r}; give sides of at most {LARGEST_ROOM:g} m")
         object.__setattr__(self, "room_size", sides)
-        rt60 = as_range("rt60", self.rt60 or 0.0, low=0.0)
+        rt60 = as_range("rt60", 0.0 if self.rt60 is None else self.rt60, low=0.0)
         if 0 < rt60[1] and rt60[0] < 0.05:
             raise ConfigError(f"rt60={self.rt60!r}; give 0 for no reflections, or at least 0.05 s")
         if rt60[1] > 3.0:
@@ -185,6 +188,22 @@ class AudioSettings:
     def turn(self) -> float:
         """A turn in radians."""
         return math.radians(self.turn_deg)
+
+
+def _plain(value: Any) -> Any:
+    """`value` with NumPy scalars, also those in a pair or triple, as Python's own."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (tuple, list)):
+        return tuple(_plain(part) for part in value)
+    return value
+
+
+def _whole_number(name: str, value: Any, low: int, high: int | None) -> None:
+    """Refuse what is no whole number from `low` to `high` (True is none, nor is 2.0)."""
+    if type(value) is not int or value < low or (high is not None and value > high):
+        wanted = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise ConfigError(f"{name}={value!r}; give a whole number {wanted}")
 
 
 def _number(name: str, value: Any, low: float = -math.inf, exclusive: bool = False) -> float:

@@ -10,7 +10,7 @@ from auralnav.errors import MissingDependencyError
 
 
 class Window:
-    """Shows uint8 [H, W, 3] pictures. The window opens with the first one.
+    """Shows uint8 [H, W, 3] pictures. It opens with the first one, and stays closed once a person has closed it.
 
     Args:
         title: what its title bar says.
@@ -24,6 +24,7 @@ class Window:
         self._root: Any = None
         self._label: Any = None
         self._picture: Any = None
+        self._dismissed = False
 
     def _open(self) -> None:
         try:
@@ -41,7 +42,7 @@ class Window:
             ) from error
         self._root.title(self.title)
         self._root.resizable(False, False)
-        self._root.protocol("WM_DELETE_WINDOW", self.close)
+        self._root.protocol("WM_DELETE_WINDOW", self._dismiss)
         self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
 
@@ -51,7 +52,9 @@ class Window:
         return self._root is not None
 
     def show(self, picture: np.ndarray) -> None:
-        """Show `picture`, uint8 [H, W, 3]; opens the window when it is not open."""
+        """Show `picture`, uint8 [H, W, 3]; does nothing after a person has closed the window."""
+        if self._dismissed:
+            return
         if self._root is None:
             self._open()
         import tkinter
@@ -62,6 +65,11 @@ class Window:
         self._picture = tkinter.PhotoImage(master=self._root, data=header + picture.tobytes(), format="PPM")
         self._label.configure(image=self._picture)
         self._label.update()  # Handles a click on the close button, after which the window is gone.
+
+    def _dismiss(self) -> None:
+        """A person's click on the close button."""
+        self._dismissed = True
+        self.close()
 
     def close(self) -> None:
         """Close the window; closing twice is fine."""

@@ -9,6 +9,7 @@ import soundfile
 
 import auralnav
 from auralnav.envs.audio.env import AudioEnv
+from auralnav.envs.audio.settings import AudioSettings
 from auralnav.errors import ActionError, ConfigError, RoomError, SoundError
 
 auralnav.register_envs()
@@ -28,7 +29,7 @@ def one_line(error: pytest.ExceptionInfo, *words: str) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
-        ({"num_source": 2}, ("num_source", "did you mean 'num_sources'")),
+        ({"num_source": 2}, ("num_source", "did you mean num_sources?")),
         ({"num_sources": 0}, ("num_sources", "1 to 4")),
         ({"num_sources": 2.5}, ("num_sources",)),
         ({"room": "sphere"}, ("shoebox", "polygon")),
@@ -53,12 +54,34 @@ def one_line(error: pytest.ExceptionInfo, *words: str) -> None:
         ({"moving": "no"}, ("moving", "True or False")),
         ({"num_obstacles": 9}, ("num_obstacles", "0 to 3")),
         ({"num_obstacles": 1.5}, ("num_obstacles", "whole number")),
+        ({"num_sources": True}, ("num_sources=True", "whole number")),
+        ({"num_sources": np.float64(2.0)}, ("num_sources=2.0", "whole number")),
+        ({"horizon": np.bool_(True)}, ("horizon=True", "whole number")),
+        ({"found_radius": np.bool_(True)}, ("found_radius=True", "finite number")),
+        ({"moving": np.int64(1)}, ("moving=1", "True or False")),
+        ({"rt60": False}, ("rt60=False", "finite number")),
+        ({"rt60": ()}, ("rt60=()", "a pair")),
     ],
 )
 def test_arguments(kwargs: dict, words: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError) as error:
         make(**kwargs).reset(seed=0)
     one_line(error, *words)
+
+
+def test_numpy_scalars_are_numbers_like_others() -> None:
+    given = {
+        "num_sources": np.int64(2), "fs": np.uint16(8000), "found_radius": np.float32(0.5), "moving": np.True_,
+        "rt60": (np.float32(0.25), np.int32(1)), "room_size": [np.int8(6), (np.float16(5.5), 7), 3.0],
+    }  # fmt: skip
+    plain = {
+        "num_sources": 2, "fs": 8000, "found_radius": 0.5, "moving": True,
+        "rt60": (0.25, 1.0), "room_size": (6, (5.5, 7), 3.0),
+    }  # fmt: skip
+    settings = AudioSettings.make(given)
+    assert settings == AudioSettings.make(plain)
+    assert type(settings.num_sources) is int and type(settings.moving) is bool
+    assert make(num_sources=np.int64(2)).reset(seed=0)[0].keys() == make(num_sources=2).reset(seed=0)[0].keys()
 
 
 @pytest.mark.parametrize("action", [4, -1, 1.5, float("nan"), "left", None, np.array([0, 1]), True])

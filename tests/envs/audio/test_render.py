@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 import types
 from typing import Any
 
@@ -137,3 +138,53 @@ def test_a_window_without_tkinter_or_display_names_the_fix(monkeypatch):
         window.show(np.zeros((4, 4, 3), np.uint8))
     assert not window.is_open
     window.close()
+
+
+class FakeTk(types.ModuleType):
+    """As much of tkinter as a window needs; `click` is what the next update finds in the queue."""
+
+    TclError = RuntimeError
+
+    def __init__(self) -> None:
+        super().__init__("tkinter")
+        self.opened = 0
+        self.on_close = self.click = None
+
+    def Tk(self):
+        self.opened += 1
+        return types.SimpleNamespace(
+            title=lambda text: None,
+            resizable=lambda *sides: None,
+            protocol=lambda name, call: setattr(self, "on_close", call),
+            destroy=lambda: None,
+        )
+
+    def Label(self, *args, **options):
+        def update():
+            if self.click is not None:
+                self.click()
+
+        return types.SimpleNamespace(pack=lambda: None, configure=lambda **options: None, update=update)
+
+    def PhotoImage(self, **options):
+        return options["data"]
+
+
+def test_a_window_a_person_closed_stays_closed(monkeypatch):
+    tk = FakeTk()
+    monkeypatch.setitem(sys.modules, "tkinter", tk)
+    picture = np.zeros((4, 4, 3), np.uint8)
+    window = Window()
+    window.show(picture)
+    assert window.is_open
+    tk.click = tk.on_close
+    window.show(picture)
+    assert not window.is_open
+    window.show(picture)
+    assert not window.is_open and tk.opened == 1
+    other = Window()  # one closed by the program opens again
+    tk.click = None
+    other.show(picture)
+    other.close()
+    other.show(picture)
+    assert other.is_open and tk.opened == 3
