@@ -7,16 +7,18 @@ keep their key and are stacked along their first axis. Frames before the episode
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from auralnav.agents.sb3_env import Restorable
 from auralnav.errors import ConfigError
 
 VECTOR = "vector"
+MAP = "map"  # what a plain Box with more than one axis is called beside the vector
 _SELF = ""  # key of an observation that is a plain Box
 
 
@@ -54,7 +56,7 @@ class HistoryStack:
         self._stacked: dict[str, int] = {}
         lows: list[np.ndarray] = []
         highs: list[np.ndarray] = []
-        maps: dict[str, spaces.Space] = {}
+        maps: dict[str, spaces.Box] = {}
         size = 0
         for key, space in parts.items():
             if not isinstance(space, spaces.Box):
@@ -70,27 +72,24 @@ class HistoryStack:
             else:
                 self._stacked[key] = space.shape[0]
                 repeats = (history,) + (1,) * (len(space.shape) - 1)
-                maps[key or "map"] = spaces.Box(
+                maps[key or MAP] = spaces.Box(
                     np.tile(np.minimum(space.low, 0), repeats),
                     np.tile(np.maximum(space.high, 0), repeats),
-                    dtype=space.dtype,
-                )  # type: ignore[arg-type]
-        size += self._action_size
-        lows.append(np.minimum(0.0, _action_low(action_space, self._action_size)))
-        highs.append(np.full(self._action_size, 1.0) if isinstance(action_space, spaces.Discrete)
-                     else np.maximum(0.0, -lows[-1]))  # fmt: skip
+                    dtype=cast(Any, space.dtype),
+                )
+        if previous_action:
+            size += self._action_size
+            low, high = _action_bounds(action_space)
+            lows.append(np.minimum(low, 0.0))
+            highs.append(np.maximum(high, 0.0))
         self.frame_size = size
-        low = np.tile(np.concatenate(lows), history).astype(np.float32)
-        high = np.tile(np.concatenate(highs), history).astype(np.float32)
-        vector = spaces.Box(low, high, dtype=np.float32)
+        ends = (np.tile(np.concatenate([np.zeros(0), *end]), history) for end in (lows, highs))
+        vector = spaces.Box(*(end.astype(np.float32) for end in ends), dtype=np.float32)
         self.space: spaces.Space = (
             vector if not maps else spaces.Dict(({VECTOR: vector} if size else {}) | maps)
         )
         self._frames = np.zeros((num_envs, history, size), np.float32)
-        self._maps = {
-            key: np.zeros((num_envs, *maps[key or "map"].shape), maps[key or "map"].dtype)  # type: ignore[misc]
-            for key in self._stacked
-        }
+        self._maps = {name: np.zeros((num_envs, *box.shape), box.dtype) for name, box in maps.items()}
 
     def reset(self, obs: VecEnvObs, mask: np.ndarray | None = None) -> None:
         """Start new stacks from a batched first observation in the worlds of `mask` (bool [N], or all)."""
@@ -98,8 +97,9 @@ class HistoryStack:
         self._frames[rows] = 0.0
         self._write(self._frames[:, -1], obs, rows, None)
         for key, channels in self._stacked.items():
-            self._maps[key][rows] = 0
-            self._maps[key][rows, -channels:] = _part(obs, key)[rows]
+            stack = self._maps[key or MAP]
+            stack[rows] = 0
+            stack[rows, -channels:] = _part(obs, key)[rows]
 
     def push(self, obs: VecEnvObs, actions: np.ndarray) -> None:
         """Append a batched observation and the actions that led to it."""
@@ -107,7 +107,7 @@ class HistoryStack:
             self._frames[:, :-1] = self._frames[:, 1:]
         self._write(self._frames[:, -1], obs, slice(None), actions)
         for key, channels in self._stacked.items():
-            stack = self._maps[key]
+            stack = self._maps[key or MAP]
             if self.history > 1:
                 stack[:, :-channels] = stack[:, channels:]
             stack[:, -channels:] = _part(obs, key)
@@ -120,36 +120,35 @@ class HistoryStack:
         if self._action_size:
             newest[-self._action_size :] = self._encode(np.asarray([action]))[0]
         for key, channels in self._stacked.items():
-            self._maps[key][world, -channels:] = obs[key] if key else obs
+            self._maps[key or MAP][world, -channels:] = obs[key] if key else obs
 
     def value(self) -> VecEnvObs:
         """The stacked observation of all worlds, as fresh arrays."""
-        vector = self._frames.reshape(self.num_envs, -1).copy()
-        if not self._maps:
-            return vector
-        stacked = {key or "map": value.copy() for key, value in self._maps.items()}
-        return {VECTOR: vector, **stacked} if self.frame_size else stacked
+        maps = {name: value.copy() for name, value in self._maps.items()}
+        return self._observation(self._frames.reshape(self.num_envs, -1).copy(), maps)
 
     def world_value(self, world: int) -> Any:
         """The stacked observation of one world, as fresh arrays."""
-        vector = self._frames[world].reshape(-1).copy()
-        if not self._maps:
+        maps = {name: value[world].copy() for name, value in self._maps.items()}
+        return self._observation(self._frames[world].reshape(-1).copy(), maps)
+
+    def _observation(self, vector: np.ndarray, maps: dict[str, np.ndarray]) -> VecEnvObs:
+        if not maps:
             return vector
-        stacked = {key or "map": value[world].copy() for key, value in self._maps.items()}
-        return {VECTOR: vector, **stacked} if self.frame_size else stacked
+        return {VECTOR: vector, **maps} if self.frame_size else maps
 
     def state(self) -> dict[str, Any]:
         """A copy of the stacks."""
         return {
             "frames": self._frames.copy(),
-            "maps": {key or "map": value.copy() for key, value in self._maps.items()},
+            "maps": {name: value.copy() for name, value in self._maps.items()},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a `state()`."""
         self._frames[:] = state["frames"]
-        for key, value in self._maps.items():
-            value[:] = state["maps"][key or "map"]
+        for name, value in self._maps.items():
+            value[:] = state["maps"][name]
 
     def _write(self, newest: np.ndarray, obs: VecEnvObs, rows: Any, actions: np.ndarray | None) -> None:
         for key, part in self._flat.items():
@@ -203,17 +202,17 @@ class HistoryWrapper(VecEnvWrapper):
 
     def state(self) -> dict[str, Any] | None:
         """The state of the worlds and of the stacks, or None where the worlds cannot give theirs."""
-        worlds = self.venv.state()  # type: ignore[attr-defined]
+        worlds = cast(Restorable, self.venv).state()
         return None if worlds is None else {"venv": worlds, "stack": self.stack.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a `state()` (call `reset()` once before)."""
-        self.venv.restore(state["venv"])  # type: ignore[attr-defined]
+        cast(Restorable, self.venv).restore(state["venv"])
         self.stack.restore(state["stack"])
 
 
 def _part(obs: VecEnvObs, key: str) -> np.ndarray:
-    return obs[key] if key else obs  # type: ignore[index,return-value,call-overload]
+    return cast(dict[str, np.ndarray], obs)[key] if key else cast(np.ndarray, obs)
 
 
 def _action_size(space: spaces.Space) -> int:
@@ -224,5 +223,9 @@ def _action_size(space: spaces.Space) -> int:
     raise ConfigError(f"env.previous_action: {space} cannot be appended to a frame; set it to false")
 
 
-def _action_low(space: spaces.Space, size: int) -> np.ndarray:
-    return space.low.reshape(-1) if isinstance(space, spaces.Box) and size else np.zeros(size)
+def _action_bounds(space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest values of an action as it is appended: one-hot, or the numbers themselves."""
+    if isinstance(space, spaces.Box):
+        return space.low.reshape(-1), space.high.reshape(-1)
+    size = _action_size(space)
+    return np.zeros(size), np.ones(size)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -19,10 +19,23 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from auralnav.configs.schema import AudioEnvConfig
-from auralnav.errors import ConfigError
+from auralnav.errors import ConfigError, did_you_mean
 
 METRICS = "episode_metrics"
 REWARD_PREFIX = "reward/"
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """Environments, single or many, that give their whole state and continue from it bit for bit."""
+
+    def state(self) -> Any:
+        """A copy of the state, or None where it cannot be given after all."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Continue from a `state()`."""
+        ...
 
 
 class VectorAdapter(VecEnv):
@@ -52,10 +65,10 @@ class VectorAdapter(VecEnv):
     def reset(self) -> VecEnvObs:
         """Start a new episode in every world; world i after `seed(s)` is seeded s + i."""
         if self.seed_queue is not None:
-            seed: int | list[int | None] | None = [next(self.seed_queue) for _ in range(self.num_envs)]
+            seed: Any = [next(self.seed_queue) for _ in range(self.num_envs)]  # VectorEnv's types know no list
         else:
             seed = self._seeds[0]
-        obs, _ = self.venv.reset(seed=seed)  # type: ignore[arg-type]
+        obs, _ = self.venv.reset(seed=seed)
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0.0
@@ -103,11 +116,11 @@ class VectorAdapter(VecEnv):
         return final
 
     def _reset_worlds(self, mask: np.ndarray) -> VecEnvObs:
-        seeds: list[int | None] | None = None
+        seeds: Any = None
         if self.seed_queue is not None:
             # A queue that has run dry leaves the world to its own stream; those episodes are not counted.
             seeds = [next(self.seed_queue, None) if due else None for due in mask]
-        obs, _ = self.venv.reset(seed=seeds, options={"reset_mask": mask})  # type: ignore[arg-type]
+        obs, _ = self.venv.reset(seed=seeds, options={"reset_mask": mask})
         self._returns[mask] = 0.0
         self._lengths[mask] = 0
         for total in self._terms.values():
@@ -126,23 +139,21 @@ class VectorAdapter(VecEnv):
         """Continue from a `state()` bit for bit (call `reset()` once before, on a fresh environment)."""
         if isinstance(self.venv, SyncVectorEnv):
             for env, world in zip(self.venv.envs, state["worlds"], strict=True):
-                env.unwrapped.restore(world)  # type: ignore[attr-defined]
+                cast(Restorable, env.unwrapped).restore(world)
         else:
-            self.venv.unwrapped.restore(state["worlds"])  # type: ignore[attr-defined]
+            cast(Restorable, self.venv.unwrapped).restore(state["worlds"])
         self._returns[:] = state["returns"]
         self._lengths[:] = state["lengths"]
         self._terms = {key: np.array(total) for key, total in state["terms"].items()}
 
     def _world_states(self) -> list[Any] | None:
         if isinstance(self.venv, SyncVectorEnv):
-            worlds = self.venv.envs
             # Gymnasium's TimeLimit counts outside the environment: such a world cannot be restored whole.
-            if all(hasattr(env.unwrapped, "restore") and not _has_time_limit(env) for env in worlds):
-                return [env.unwrapped.state() for env in worlds]  # type: ignore[attr-defined]
-            return None
-        if hasattr(self.venv.unwrapped, "restore"):
-            return self.venv.unwrapped.state()  # type: ignore[attr-defined]
-        return None
+            worlds = [env.unwrapped for env in self.venv.envs if not _has_time_limit(env)]
+            whole = [world for world in worlds if isinstance(world, Restorable)]
+            return [world.state() for world in whole] if len(whole) == self.num_envs else None
+        base = self.venv.unwrapped
+        return base.state() if isinstance(base, Restorable) else None
 
     def close(self) -> None:
         """Close the worlds."""
@@ -172,14 +183,14 @@ class VectorAdapter(VecEnv):
     def get_images(self) -> Sequence[np.ndarray | None]:
         """A picture of each world."""
         images = self.venv.render()
-        return list(images) if images is not None else [None] * self.num_envs  # type: ignore[list-item]
+        return [None] * self.num_envs if images is None else list(cast(Sequence[np.ndarray], images))
 
 
 def take_world(obs: VecEnvObs, world: int) -> Any:
     """A copy of one world's observation out of a batched one."""
     if isinstance(obs, dict):
         return {key: np.array(value[world]) for key, value in obs.items()}
-    return np.array(obs[world])  # type: ignore[call-overload]
+    return np.array(cast(np.ndarray, obs)[world])
 
 
 def world_info(batched: dict[str, Any] | None, world: int) -> dict[str, float]:
@@ -217,7 +228,10 @@ def find_spec(env_id: str) -> EnvSpec:
             import_module(module)
         return gym.spec(name)
     except (gym.error.Error, ImportError) as error:
-        raise ConfigError(f"env.id: {env_id}: no such environment; `auralnav envs` lists the ids") from error
+        hint = did_you_mean(name, gym.registry) or ";"
+        raise ConfigError(
+            f"env.id: {env_id}: no such environment{hint} `auralnav envs` lists the ids"
+        ) from error
 
 
 def make_vector_adapter(

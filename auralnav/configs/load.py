@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,9 +11,32 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from auralnav.configs.schema import ExperimentConfig
-from auralnav.errors import ConfigError
+from auralnav.errors import ConfigError, did_you_mean
 
 FOLDER = Path(__file__).parent
+
+_WANTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a section of keys",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+    "list_type": "a list",
+    "missing": "a list with more items",
+    "model_type": "a section of keys",
+    "string_pattern_mismatch": "a text that matches {pattern}",
+    "string_type": "a text",
+    "too_long": "at most {max_length} items",
+    "tuple_type": "a list",
+}
+"""Types of pydantic's errors in words that fit after "wanted"."""
 
 
 def config_names() -> list[str]:
@@ -29,18 +51,17 @@ def find_config(name: str | Path) -> Path:
         ConfigError: there is no such file.
     """
     path = Path(name)
-    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        if path.is_file():
-            return path
-        raise ConfigError(
-            f"{path}: no such file; give a path of a .yaml file or one of: {_joined(config_names())}"
-        )
-    packaged = FOLDER / f"{name}.yaml"
-    if packaged.is_file():
-        return packaged
-    raise ConfigError(
-        f"{name}: no such experiment{_nearest(str(name), config_names())}; known: {_joined(config_names())}"
-    )
+    is_path = path.suffix in {".yaml", ".yml"} or len(path.parts) > 1
+    file = path if is_path else FOLDER / f"{name}.yaml"
+    if file.is_file():
+        return file
+    if (path / "config.yaml").is_file():
+        raise ConfigError(f"{path}: a run folder; continue it with --resume {path}")
+    known = ", ".join(config_names())
+    if is_path:
+        raise ConfigError(f"{path}: no such file; give a path of a .yaml file or one of: {known}")
+    hint = did_you_mean(str(name), config_names()) or ";"
+    raise ConfigError(f"{name}: no such experiment{hint} known: {known}")
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -132,17 +153,19 @@ def _describe(
     name = ".".join(keys)
     if problem["type"] == "extra_forbidden":
         known = list(model.model_fields)
-        cause = f"unknown key{_nearest(keys[-1], known)}; allowed here: {_joined(known)}"
+        cause = f"unknown key{did_you_mean(keys[-1], known) or ';'} allowed here: {', '.join(known)}"
     elif problem["type"] == "missing" and len(problem["loc"]) == len(keys):
         cause = "is missing; add it"
     elif problem["type"] in {"value_error", "assertion_error"}:
         cause = problem["msg"].removeprefix("Value error, ")
     else:
         same = [item for item in problems if _resolve(item["loc"])[0] == keys]
-        wanted = sorted({_plain(item) for item in same})
+        # A branch of a union that takes values of this type knows best what is wrong with this one.
+        same = [item for item in same if not item["type"].endswith(("_type", "_parsing"))] or same
+        wanted = dict.fromkeys(_plain(item) for item in same)
         value = same[0]["input"]
         choices = [choice for choice in _choices(annotation) if isinstance(choice, str)]
-        hint = _nearest(value, choices) if isinstance(value, str) else ""
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
         cause = f"got {value!r}, wanted {' or '.join(wanted)}{hint}"
     label = f"{name}: " if name else ""
     for length in range(len(keys), 0, -1):
@@ -172,10 +195,10 @@ def _resolve(location: tuple[int | str, ...]) -> tuple[tuple[str, ...], Any, typ
 
 def _plain(problem: Any) -> str:
     """What pydantic wanted, in words that fit after "wanted"."""
-    if problem["type"] == "model_type":
-        return "a section of keys"
-    if problem["type"] == "missing":
-        return "a list with more items"
+    if problem["type"] in _WANTED:
+        context = problem.get("ctx", {})
+        limits = {key: f"{value:g}" if isinstance(value, float) else value for key, value in context.items()}
+        return _WANTED[problem["type"]].format_map(limits)
     return problem["msg"].removeprefix("Input should be ").partition(", unable to")[0]
 
 
@@ -201,12 +224,3 @@ def _line(tree: yaml.Node | None, keys: tuple[str, ...]) -> int | None:
         else:
             break
     return line
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _joined(names: Sequence[str]) -> str:
-    return ", ".join(names) if names else "(none)"

@@ -132,6 +132,8 @@ def test_self_resetting_worlds_unknown_ids_and_bad_arguments_are_refused():
         VectorAdapter(gym.make_vec("CartPole-v1", num_envs=1, vectorization_mode="sync"))
     with pytest.raises(ConfigError, match="no such environment"):
         make_vector_adapter(AudioEnvConfig(id="Nowhere-v0"))
+    with pytest.raises(ConfigError, match=r"did you mean AuralNav-Easy-v0\? `auralnav envs`"):
+        make_vector_adapter(AudioEnvConfig(id="AuralNav-Esy-v0"))
     with pytest.raises(ConfigError, match="refuses its arguments"):
         make_vector_adapter(AudioEnvConfig(id="tiny_world:TinyBell-v0", kwargs={"heigth": 3}))
 
@@ -206,9 +208,11 @@ def test_a_part_that_cannot_be_stacked_is_named():
 
 
 def test_continuous_previous_actions_are_appended_as_they_are():
-    action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    # Bounds that are not the same on both sides: none may be taken for the other's mirror image.
+    action_space = gym.spaces.Box(np.array([-1, 2], np.float32), np.array([3, 4], np.float32))
     stack = HistoryStack(gym.spaces.Box(0.0, 1.0, (1,), np.float32), action_space, 1, 1, previous_action=True)
     stack.reset(np.array([[0.5]], np.float32))
-    stack.push(np.array([[0.25]], np.float32), np.array([[-0.5, 1.0]], np.float32))
-    np.testing.assert_array_equal(stack.value(), np.array([[0.25, -0.5, 1.0]], np.float32))
+    assert stack.space.contains(stack.world_value(0))
+    stack.push(np.array([[0.25]], np.float32), np.array([[2.5, 4.0]], np.float32))
+    np.testing.assert_array_equal(stack.value(), np.array([[0.25, 2.5, 4.0]], np.float32))
     assert stack.space.contains(stack.world_value(0))

@@ -40,12 +40,12 @@ def test_an_unknown_key_names_file_line_key_nearest_name_and_allowed_names():
     [
         ("algoritm: ppo", ["x.yaml:9", "algoritm", "did you mean algorithm?"]),
         ("dqn: {learning_rat: 1}", ["x.yaml:9", "dqn.learning_rat", "did you mean learning_rate?"]),
-        ("dqn: {learning_rate: fast}", ["x.yaml:9", "dqn.learning_rate", "'fast'", "valid number"]),
-        ("dqn: {learning_rate: 0}", ["x.yaml:9", "dqn.learning_rate", "greater than 0"]),
+        ("dqn: {learning_rate: fast}", ["x.yaml:9", "dqn.learning_rate", "'fast'", "wanted a number"]),
+        ("dqn: {learning_rate: 0}", ["x.yaml:9", "dqn.learning_rate", "got 0, wanted above 0"]),
         ("dqn: {learning_rate: .nan}", ["x.yaml:9", "dqn.learning_rate", "finite"]),
         ("policy: {activation: rellu}", ["x.yaml:9", "'relu'", "'tanh'", "did you mean relu?"]),
         ("policy: 3", ["x.yaml:9", "policy", "section"]),
-        ("policy: {net_arch: [64, -1]}", ["x.yaml:9", "policy.net_arch", "greater than or equal to 1"]),
+        ("policy: {net_arch: [64, -1]}", ["x.yaml:9", "policy.net_arch", "got -1, wanted at least 1"]),
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(key: str, parts: list[str]):
@@ -61,6 +61,15 @@ def test_a_wrong_key_or_value_is_named_in_one_line(key: str, parts: list[str]):
         ("env.obs_mod=cues", "did you mean obs_mode?"),
         ("env.room_size=[5, 8]", "env.room_size"),
         ("trian.seed=3", "did you mean train?"),
+        ("env.rt60=-1", "env.rt60: got -1, wanted at least 0"),
+        ("env.rt60=long", "env.rt60: got 'long', wanted a number or a list"),
+        ("env.rt60=[0.2, 0.3, 0.4]", "got [0.2, 0.3, 0.4], wanted at most 2 items"),
+        ("env.rt60=[0.2, -1]", "got -1, wanted above 0"),
+        ("env.turn_deg=200", "got 200, wanted at most 180"),
+        ("env.num_sources=1.5", "got 1.5, wanted a whole number"),
+        ("env.moving=maybe", "got 'maybe', wanted true or false"),
+        ("env.sounds=3", "got 3, wanted a text"),
+        ("env.kwargs=3", "got 3, wanted a section of keys"),
         ("train.seed", "key.sub=value"),
         ("train.seed=[", "not valid YAML"),
         ("train.seed.deeper=1", "seed is a value"),
@@ -116,6 +125,9 @@ def test_an_unknown_experiment_names_the_nearest(tmp_path: Path):
         find_config("auralnav-easy-dqm")
     with pytest.raises(ConfigError, match="no such file"):
         find_config(tmp_path / "missing.yaml")
+    (tmp_path / "config.yaml").write_text(GOOD)
+    with pytest.raises(ConfigError, match=f"--resume {tmp_path}"):
+        find_config(tmp_path)
 
 
 def test_the_schema_knows_every_argument_of_the_environment():
