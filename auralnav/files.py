@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -9,6 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether nothing more can be written: a disk, quota or file that is full, or a read-only file system."""
+    return isinstance(error, OSError) and error.errno in _DISK_ERRORS
 
 
 @contextmanager

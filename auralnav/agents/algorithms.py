@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -128,27 +128,37 @@ def build_policy(config: ExperimentConfig, space: spaces.Space, action_space: sp
     return policy
 
 
+def check_fits(config: ExperimentConfig, space: spaces.Space, action_space: spaces.Space) -> None:
+    """Whether the algorithm of a config can act with these spaces (frames stacked), on this machine.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if config.algorithm == "dqn" and not isinstance(action_space, spaces.Discrete):
+        raise ConfigError(
+            f"algorithm: dqn needs discrete actions, the environment has {action_space}; use algorithm: ppo"
+        )
+    if config.algorithm == "dqn" and config.dqn.n_steps > 1 and isinstance(space, spaces.Dict):
+        raise ConfigError(
+            "dqn.n_steps: must be 1 with spectrograms or waveforms (SB3's n-step buffer is for vectors)"
+        )
+    choose_device(config, space)
+
+
 def build_model(config: ExperimentConfig, env: VecEnv) -> BaseAlgorithm:
     """SB3's algorithm of a config on `env`; seeds Python, NumPy, torch and the worlds.
 
     Raises:
         ConfigError: the algorithm cannot act in this environment.
     """
-    if config.algorithm == "dqn" and not isinstance(env.action_space, spaces.Discrete):
-        raise ConfigError(
-            f"algorithm: dqn needs discrete actions, the environment has {env.action_space}; "
-            f"use algorithm: ppo"
-        )
-    if (
-        config.algorithm == "dqn"
-        and config.dqn.n_steps > 1
-        and isinstance(env.observation_space, spaces.Dict)
-    ):
-        raise ConfigError(
-            "dqn.n_steps: must be 1 with spectrograms or waveforms (SB3's n-step buffer is for vectors)"
-        )
+    check_fits(config, env.observation_space, env.action_space)
     policy_class, policy_kwargs = policy_parts(config, env.observation_space)
+    learner = config.learner
     common: dict[str, Any] = {
+        "learning_rate": _schedule(learner.learning_rate, learner.learning_rate_final),
+        "batch_size": learner.batch_size,
+        "gamma": learner.gamma,
+        "max_grad_norm": learner.max_grad_norm,
         "policy_kwargs": policy_kwargs,
         "seed": config.train.seed,
         "device": choose_device(config, env.observation_space),
@@ -156,41 +166,34 @@ def build_model(config: ExperimentConfig, env: VecEnv) -> BaseAlgorithm:
     if config.algorithm == "dqn":
         dqn = config.dqn
         return AuralDQN(
-            policy_class,  # type: ignore[arg-type]
+            policy_class,
             env,
-            learning_rate=_schedule(dqn.learning_rate, dqn.learning_rate_final),
             buffer_size=dqn.buffer_size,
             learning_starts=dqn.learning_starts,
-            batch_size=dqn.batch_size,
             tau=dqn.tau,
-            gamma=dqn.gamma,
             train_freq=dqn.train_freq,
             gradient_steps=dqn.gradient_steps,
             n_steps=dqn.n_steps,
+            # SB3 updates the target at most once a vector step, and warns where less is asked for.
             target_update_interval=max(dqn.target_update_interval, env.num_envs),
             exploration_fraction=dqn.exploration_fraction,
             exploration_initial_eps=dqn.exploration_initial,
             exploration_final_eps=dqn.exploration_final,
-            max_grad_norm=dqn.max_grad_norm,
             double=dqn.double,
             **common,
         )
     ppo = config.ppo
     return PPO(
-        policy_class,  # type: ignore[arg-type]
+        cast(type[ActorCriticPolicy], policy_class),
         env,
-        learning_rate=_schedule(ppo.learning_rate, ppo.learning_rate_final),
         n_steps=ppo.n_steps,
-        batch_size=ppo.batch_size,
         n_epochs=ppo.n_epochs,
-        gamma=ppo.gamma,
         gae_lambda=ppo.gae_lambda,
         clip_range=_schedule(ppo.clip_range, ppo.clip_range_final),
         clip_range_vf=ppo.clip_range_vf,
         normalize_advantage=ppo.normalize_advantage,
         ent_coef=ppo.ent_coef,
         vf_coef=ppo.vf_coef,
-        max_grad_norm=ppo.max_grad_norm,
         target_kl=ppo.target_kl,
         **common,
     )

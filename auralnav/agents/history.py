@@ -79,14 +79,17 @@ class HistoryStack:
                 )
         if previous_action:
             size += self._action_size
-            low, high = _action_bounds(action_space)
-            lows.append(np.minimum(low, 0.0))
-            highs.append(np.maximum(high, 0.0))
+            least, greatest = _action_bounds(action_space)
+            lows.append(np.minimum(least, 0.0))
+            highs.append(np.maximum(greatest, 0.0))
         self.frame_size = size
-        ends = (np.tile(np.concatenate([np.zeros(0), *end]), history) for end in (lows, highs))
-        vector = spaces.Box(*(end.astype(np.float32) for end in ends), dtype=np.float32)
+        low, high = (
+            np.tile(np.concatenate([np.zeros(0), *ends]), history).astype(np.float32)
+            for ends in (lows, highs)
+        )
+        vector = spaces.Box(low, high, dtype=np.float32)
         self.space: spaces.Space = (
-            vector if not maps else spaces.Dict(({VECTOR: vector} if size else {}) | maps)
+            spaces.Dict({**({VECTOR: vector} if size else {}), **maps}) if maps else vector
         )
         self._frames = np.zeros((num_envs, history, size), np.float32)
         self._maps = {name: np.zeros((num_envs, *box.shape), box.dtype) for name, box in maps.items()}

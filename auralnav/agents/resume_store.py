@@ -57,6 +57,11 @@ class ResumeStore:
                 f"{path}: damaged ({error}); restore it from a copy or train anew"
             ) from error
 
+    def standing(self) -> str:
+        """Whether there is a checkpoint to go back to, in words for an error."""
+        saved = (self.folder / MANIFEST).is_file()
+        return "the last checkpoint is intact" if saved else "there is no checkpoint yet"
+
     def commit(
         self, about: dict[str, Any], new: dict[str, bytes], kept: set[str], previous: Manifest | None
     ) -> Manifest:
@@ -85,12 +90,9 @@ class ResumeStore:
             for path in written:
                 if path.name not in named:
                     path.unlink(missing_ok=True)
-            held = (
-                "the last checkpoint is intact" if previous is not None else "there is no earlier checkpoint"
-            )
             raise CheckpointError(
-                f"{self.folder}: the checkpoint could not be saved ({error.strerror or error}); {held}; "
-                f"free some space and run again with --resume"
+                f"{self.folder}: the checkpoint could not be saved ({error.strerror or error}); "
+                f"{self.standing()}; free some space and run again with --resume {self.folder.parent}"
             ) from error
         self._sweep(manifest)
         return manifest

@@ -1,13 +1,15 @@
 """The folder of a run: where each file is, how it begins, and what is known about it.
 
 config.yaml          the whole resolved config          policy.safetensors   the newest weights
-command.txt          each command that worked on it     resume/              the newest whole checkpoint
-env.json             ids, arguments, versions, commit   metrics.csv          one row a log step
-events.out.tfevents* TensorBoard                        eval/                evaluations, best policy
+command.txt          each command that worked on it     training.json        their steps and wall time
+env.json             ids, arguments, versions, commit   resume/              the newest whole checkpoint
+events.out.tfevents* TensorBoard                        metrics.csv          one row a log step
+                                                        eval/                evaluations, best policy
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from datetime import datetime
@@ -31,9 +33,11 @@ class RunFolder:
         self.command = path / "command.txt"
         self.env = path / "env.json"
         self.policy = path / "policy.safetensors"
+        self.training = path / "training.json"
         self.metrics = path / "metrics.csv"
         self.eval = path / "eval"
         self.best_policy = self.eval / "best.safetensors"
+        self.best = self.eval / "best.json"
         self.resume = ResumeStore(path / "resume")
 
     @classmethod
@@ -51,21 +55,24 @@ class RunFolder:
             while path.exists():
                 count += 1
                 path = Path("runs") / f"{stem}-{count}"
+        cls.check_free(path)
         run = cls(path)
-        if run.config.exists():
-            raise ConfigError(
-                f"{path}: holds a run already; continue it with --resume {path} or choose another folder"
-            )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            (path / "resume").mkdir(exist_ok=True)
-            run.eval.mkdir(exist_ok=True)
         except OSError as error:
             raise ConfigError(
                 f"{path}: cannot be made ({error.strerror}); choose another --run-dir"
             ) from error
         run.describe(config)
         return run
+
+    @staticmethod
+    def check_free(path: Path | None) -> None:
+        """Raise ConfigError where a run lies in `path` already."""
+        if path is not None and RunFolder(path).config.exists():
+            raise ConfigError(
+                f"{path}: holds a run already; continue it with --resume {path} or choose another folder"
+            )
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -79,8 +86,6 @@ class RunFolder:
             raise CheckpointError(
                 f"{path}: no run lies there (config.yaml is missing); give the folder of a run"
             )
-        run.eval.mkdir(exist_ok=True)
-        run.resume.folder.mkdir(exist_ok=True)
         return run
 
     def load_config(self, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
@@ -90,6 +95,17 @@ class RunFolder:
             ConfigError: it has been edited into something wrong.
         """
         return parse_config(self.config.read_text(encoding="utf-8"), overrides, source=str(self.config))
+
+    def training_facts(self, policy: Path, step: int) -> dict[str, Any]:
+        """{"steps", "wall_seconds"} of the training that led to the weights in `policy`, saved at `step`.
+
+        The wall time, over all resumes, is left out where the file beside the weights is missing or speaks of
+        other weights (a crash came between the two).
+        """
+        file = self.best if policy == self.best_policy else self.training
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        same = known.get("step") == step and "wall_seconds" in known
+        return {"steps": step, **({"wall_seconds": known["wall_seconds"]} if same else {})}
 
     def describe(self, config: ExperimentConfig) -> None:
         """Write config.yaml and env.json, and append this process's command to command.txt."""

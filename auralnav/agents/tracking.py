@@ -28,6 +28,19 @@ def has_key() -> bool:
         return False
 
 
+def import_wandb() -> Any:
+    """The wandb module.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        raise MissingDependencyError("--track needs wandb; install it: pip install 'auralnav[track]'") from error
+    return wandb
+
+
 class WandbLog(KVWriter):
     """SB3 log writer that sends scalars to Weights & Biases, under one id over all resumes of a run.
 
@@ -41,12 +54,7 @@ class WandbLog(KVWriter):
     """
 
     def __init__(self, config: ExperimentConfig, folder: Path) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise MissingDependencyError(
-                "--track needs wandb; install it: pip install 'auralnav[track]'"
-            ) from error
+        wandb = import_wandb()
         self.mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
         path = folder / _ID_FILE
         known = json.loads(path.read_text(encoding="utf-8"))["id"] if path.is_file() else None
@@ -60,7 +68,7 @@ class WandbLog(KVWriter):
                 config=config.model_dump(mode="json"),
                 id=known,
                 resume="allow",
-                mode=self.mode,  # type: ignore[arg-type]
+                mode=self.mode,
                 settings=wandb.Settings(silent=True),
             )
         except wandb.Error as error:

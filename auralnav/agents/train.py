@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, Logger
 
-from auralnav.agents.algorithms import AuralDQN, build_model
+from auralnav.agents.algorithms import AuralDQN, build_model, check_fits
 from auralnav.agents.checkpoint import (
     apply,
     capture,
@@ -31,15 +32,10 @@ from auralnav.agents.run_folder import RunFolder
 from auralnav.agents.sb3_env import make_vector_adapter
 from auralnav.agents.tensor_tree import decode, encode
 from auralnav.agents.training_callback import StopTraining, TrainingCallback
-from auralnav.agents.training_guards import (
-    deterministic_torch,
-    is_full_disk,
-    quiet_writer_threads,
-    stop_signals,
-)
+from auralnav.agents.training_guards import deterministic_torch, quiet_writer_threads, stop_signals
 from auralnav.configs.schema import ExperimentConfig
 from auralnav.errors import CheckpointError, ConfigError
-from auralnav.files import write_bytes
+from auralnav.files import is_full_disk, write_bytes, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,25 +48,29 @@ class TrainResult:
     Attributes:
         run: the run's folder.
         steps: environment steps done in all.
+        first_step: steps that were done before this process began.
         seconds: wall time of this process's share.
-        steps_per_second: of this process's share.
         signal: the signal that stopped it, None when it came to its end.
         evaluations: one row an evaluation: `step` and the means of the episodes.
     """
 
     run: RunFolder
     steps: int
+    first_step: int
     seconds: float
-    steps_per_second: float
     signal: int | None
     evaluations: list[dict[str, float]]
+
+    @property
+    def steps_per_second(self) -> float:
+        """Speed of this process's share."""
+        return (self.steps - self.first_step) / max(self.seconds, 1e-9)
 
 
 def make_training_env(config: ExperimentConfig) -> HistoryWrapper:
     """The worlds of a config as SB3 sees them: adapted, with the frames stacked."""
-    learner = config.dqn if config.algorithm == "dqn" else config.ppo
     worlds, env = make_vector_adapter(config.env), config.env
-    return HistoryWrapper(worlds, env.history, env.previous_action, learner.reward_scale)
+    return HistoryWrapper(worlds, env.history, env.previous_action, config.learner.reward_scale)
 
 
 def start(
@@ -86,11 +86,12 @@ def start(
     Raises:
         AuralNavError: a bad config, a divergence, or a checkpoint that cannot be saved.
     """
+    RunFolder.check_free(run_dir)
     config = with_absolute_paths(config)
-    # What the task refuses is refused before there is a run folder.
-    make_training_env(config).close()
-    run = RunFolder.create(config, run_dir)
-    return _guarded(config, run, None, track, export_zip, console)
+    with closing(_checked_env(config, track)) as env:
+        # What the task, the machine or the tracker refuses is refused before there is a run folder.
+        run = RunFolder.create(config, run_dir)
+        return _train(config, run, env, None, track, export_zip, console)
 
 
 def resume(
@@ -119,10 +120,11 @@ def resume(
     if config.train.seed != saved.train.seed:
         raise ConfigError("--set train.seed: a resumed run keeps its seed; start a new run to change it")
     manifest = run.resume.manifest()
-    run.describe(config)
-    if manifest is None and console is not None:
-        console.print(f"{run_dir}: no checkpoint yet, starting from the beginning")
-    return _guarded(config, run, manifest, track, export_zip, console)
+    with closing(_checked_env(config, track)) as env:
+        run.describe(config)
+        if manifest is None and console is not None:
+            console.print(f"{run_dir}: no checkpoint yet, starting from the beginning")
+        return _train(config, run, env, manifest, track, export_zip, console)
 
 
 def with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:
@@ -135,25 +137,32 @@ def with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:
     return config.model_copy(update={"env": config.env.model_copy(update=changes)}) if changes else config
 
 
-def _guarded(
-    config: ExperimentConfig,
-    run: RunFolder,
-    manifest: Manifest | None,
-    track: bool,
-    zip_too: bool,
-    console: Console | None,
-) -> TrainResult:
+def _checked_env(config: ExperimentConfig, track: bool) -> HistoryWrapper:
+    """The worlds of a config, after a look whether all that the training needs is there."""
+    if track:
+        from auralnav.agents.tracking import import_wandb
+
+        import_wandb()
+    env = make_training_env(config)
+    try:
+        check_fits(config, env.observation_space, env.action_space)
+    except ConfigError:
+        env.close()
+        raise
+    return env
+
+
+@contextmanager
+def _full_disk_in_one_line(run: RunFolder) -> Iterator[None]:
+    """Around everything, and not where files are written: closing a log after an error may fail once more."""
     try:
         with quiet_writer_threads():
-            return _train(config, run, manifest, track, zip_too, console)
+            yield
     except OSError as error:
-        # Here, and not where it is written: closing a log after an error may fail once more.
         if not is_full_disk(error):
             raise
-        saved = run.resume.manifest() is not None
         raise CheckpointError(
-            f"{run.path}: cannot be written ({error.strerror}); "
-            f"{'the last checkpoint is intact' if saved else 'there is no checkpoint yet'}; "
+            f"{run.path}: cannot be written ({error.strerror}); {run.resume.standing()}; "
             f"free some space and run again with --resume {run.path}"
         ) from error
 
@@ -161,6 +170,7 @@ def _guarded(
 def _train(
     config: ExperimentConfig,
     run: RunFolder,
+    env: HistoryWrapper,
     manifest: Manifest | None,
     track: bool,
     zip_too: bool,
@@ -168,9 +178,8 @@ def _train(
 ) -> TrainResult:
     torch.set_num_threads(config.train.torch_threads)
     with ExitStack() as stack:
+        stack.enter_context(_full_disk_in_one_line(run))
         stack.enter_context(deterministic_torch(config.train.deterministic))
-        env = make_training_env(config)
-        stack.callback(env.close)
         model = build_model(config, env)
         session = TrainingSession(config, run, model, env)
         progress_start = 0 if manifest is None else int(manifest.about["step"])
@@ -184,6 +193,7 @@ def _train(
             lambda: session.save(callback),
             session.encode_policy,
             lambda: stop.number is not None,
+            session.wall_seconds,
         )
         log = session.attach_logger(
             0 if manifest is None else int(manifest.about["metrics_rows"]), progress_start, track
@@ -197,7 +207,8 @@ def _train(
                 progress.say(
                     f"{config.env.id} cannot save its state: its episodes start anew, the rest continues"
                 )
-        began, first = time.perf_counter(), model.num_timesteps
+        first = model.num_timesteps
+        session.start_clock()
         stopped_by: int | None = None
         try:
             _learn(config, model, callback, fresh=manifest is None)
@@ -205,14 +216,8 @@ def _train(
                 export_zip(model, run.path / "policy.zip")
         except StopTraining:
             stopped_by = stop.number
-        seconds = time.perf_counter() - began
         return TrainResult(
-            run,
-            model.num_timesteps,
-            seconds,
-            (model.num_timesteps - first) / max(seconds, 1e-9),
-            stopped_by,
-            callback.evaluations,
+            run, model.num_timesteps, first, session.seconds, stopped_by, callback.evaluations
         )
 
 
@@ -241,8 +246,23 @@ class TrainingSession:
             ReplayStore(model.replay_buffer) if isinstance(model, AuralDQN) and model.replay_buffer else None
         )
         self._metrics: MetricsCsv | None = None
+        self._earlier_seconds = 0.0
+        self._began = time.perf_counter()
         self.lines: list[str] = []
         self.env_restarted = False
+
+    def start_clock(self) -> None:
+        """From here on time counts as training."""
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of this process's share."""
+        return time.perf_counter() - self._began
+
+    def wall_seconds(self) -> float:
+        """Wall time of the whole training: up to the checkpoint it continued from, and since."""
+        return self._earlier_seconds + self.seconds
 
     def attach_logger(self, keep_rows: int, step: int, track: bool) -> Logger:
         """Give the model its log writers; rows after the checkpoint are taken back."""
@@ -279,6 +299,7 @@ class TrainingSession:
         }
         about: dict[str, Any] = {
             "step": self._model.num_timesteps,
+            "wall_seconds": round(self.wall_seconds(), 3),
             "metrics_rows": self._metrics.rows,
             "env_id": self._config.env.id,
             "algorithm": self._config.algorithm,
@@ -297,7 +318,7 @@ class TrainingSession:
         self._manifest = self._run.resume.commit(about, new, kept, self._manifest)
         if self._replay is not None and index is not None:
             self._replay.commit(index)
-        write_bytes(self._run.policy, policy)
+        self._publish(policy, about)
 
     def load(self, manifest: Manifest, callback: TrainingCallback) -> None:
         """Put the model, the worlds and the callback where the checkpoint left them.
@@ -327,7 +348,13 @@ class TrainingSession:
         self._env.reset()
         if env_state is not None:
             self._env.restore(env_state)
-        callback.restore(state["callback"])
+        callback.restore(state["callback"], int(about["step"]))
         apply(self._model, state["model"])
         self._manifest = manifest
-        write_bytes(self._run.policy, data)
+        self._earlier_seconds = float(about.get("wall_seconds", 0.0))
+        self._publish(data, about)
+
+    def _publish(self, policy: bytes, about: dict[str, Any]) -> None:
+        """Bring policy.safetensors, and what is known of its training, up to the committed checkpoint."""
+        write_bytes(self._run.policy, policy)
+        write_json(self._run.training, {key: about[key] for key in ("step", "wall_seconds") if key in about})

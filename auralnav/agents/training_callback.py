@@ -39,6 +39,7 @@ class TrainingCallback(BaseCallback):
         save: writes a checkpoint.
         encode: the policy's bytes, for the best policy.
         stop_requested: whether to stop at the next consistent moment.
+        wall_seconds: wall time of the training so far, over all resumes.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class TrainingCallback(BaseCallback):
         save: Callable[[], None],
         encode: Callable[[], bytes],
         stop_requested: Callable[[], bool],
+        wall_seconds: Callable[[], float],
     ) -> None:
         super().__init__()
         self._config, self._run, self._progress = config, run, progress
         self._save, self._encode, self._stop_requested = save, encode, stop_requested
+        self._wall_seconds = wall_seconds
         self._recent: deque[dict[str, float]] = deque(maxlen=WINDOW)
         self.evaluations: list[dict[str, float]] = []
         train = config.train
@@ -61,17 +64,17 @@ class TrainingCallback(BaseCallback):
             "eval": train.eval_every,
             "checkpoint": train.checkpoint_every,
         }
-        self._next = dict(self._periods)
+        self._seen = 0  # steps at the last rollout start
 
     def state(self) -> dict[str, Any]:
         """What must continue after a resume."""
-        return {"recent": list(self._recent), "evaluations": list(self.evaluations), "next": dict(self._next)}
+        return {"recent": list(self._recent), "evaluations": list(self.evaluations)}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state()`; evaluations after the checkpoint are taken back."""
+    def restore(self, state: dict[str, Any], step: int) -> None:
+        """Continue from `state()`, taken at `step`; evaluations after the checkpoint are taken back."""
         self._recent = deque(state["recent"], maxlen=WINDOW)
         self.evaluations = list(state["evaluations"])
-        self._next = dict(state["next"])
+        self._seen = step
 
     def _on_step(self) -> bool:
         dones = self.locals["dones"]
@@ -83,13 +86,15 @@ class TrainingCallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         self.check_finite()
-        step = self.model.num_timesteps
-        if self._due("log", self._periods["log"], step):
+        # Due is what has a multiple of its period since the last look: periods changed by a resume act at once.
+        before, self._seen = self._seen, self.model.num_timesteps
+        due = {name for name, every in self._periods.items() if every and self._seen // every > before // every}
+        if "log" in due:
             self._log()
-        if self._due("eval", self._periods["eval"], step):
+        if "eval" in due:
             self.evaluate()
         stop = self._stop_requested()
-        if self._due("checkpoint", self._periods["checkpoint"], step) or stop:
+        if "checkpoint" in due or stop:
             self._save()
         if stop:
             raise StopTraining
@@ -97,8 +102,7 @@ class TrainingCallback(BaseCallback):
     def finish(self) -> None:
         """The last log row, evaluation and checkpoint of a training that came to its end."""
         self.check_finite()
-        for what, every in self._periods.items():
-            self._due(what, every, self.model.num_timesteps)
+        self._seen = self.model.num_timesteps
         self._log()
         done = self.evaluations and self.evaluations[-1]["step"] == self.model.num_timesteps
         if self._config.train.eval_every and not done:
@@ -115,7 +119,8 @@ class TrainingCallback(BaseCallback):
         write_json(self._run.eval / "evaluations.json", self.evaluations)
         if score(means) > best:
             write_bytes(self._run.best_policy, self._encode())
-            write_json(self._run.eval / "best.json", self.evaluations[-1])
+            # The wall time stays out of evaluations.json, which a resumed run writes as an uninterrupted one does.
+            write_json(self._run.best, {**self.evaluations[-1], "wall_seconds": round(self._wall_seconds(), 1)})
         for key, value in means.items():
             self.logger.record(f"eval/{key.removeprefix(REWARD_PREFIX)}", value)
         self.logger.dump(step)
@@ -124,12 +129,6 @@ class TrainingCallback(BaseCallback):
             f"evaluation at {step:,} steps ({self._config.train.eval_episodes} episodes): {shown}"
         )
         return means
-
-    def _due(self, what: str, every: int, step: int) -> bool:
-        if not every or step < self._next[what]:
-            return False
-        self._next[what] = (step // every + 1) * every
-        return True
 
     def _log(self) -> None:
         for key in sorted({key for metrics in self._recent for key in metrics}):
@@ -158,6 +157,6 @@ class TrainingCallback(BaseCallback):
         if not (np.isfinite(loss) and np.isfinite(total)):
             raise AuralNavError(
                 f"training diverged at step {self.model.num_timesteps} (a loss or weight is not finite); "
-                f"the last checkpoint is intact; "
+                f"{self._run.resume.standing()}; "
                 f"lower {self._config.algorithm}.learning_rate or max_grad_norm"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import threading
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+from auralnav.files import is_full_disk
 
 
 @dataclass
@@ -63,11 +62,6 @@ def deterministic_torch(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-
-
-def is_full_disk(error: BaseException | None) -> bool:
-    """Whether nothing more can be written: a disk, quota or file that is full, or a read-only file system."""
-    return isinstance(error, OSError) and error.errno in _DISK_ERRORS
 
 
 @contextmanager

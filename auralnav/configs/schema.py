@@ -43,6 +43,7 @@ class AudioEnvConfig(_Strict):
     room: Literal["shoebox", "polygon"] | None = None
     room_size: tuple[Range, Range, Range] | None = None
     rt60: NonNegativeFloat | tuple[PositiveFloat, PositiveFloat] | None = None  # 0 = anechoic
+    band_rt60: dict[PositiveFloat, PositiveFloat] | None = None  # octave centre, Hz: share of rt60
     head: str | None = None  # sphere | none | path to a .sofa file
     renderer: Literal["hybrid", "ism"] | None = None
     max_order: Annotated[int, Field(ge=0, le=30)] | None = None
@@ -185,6 +186,11 @@ class ExperimentConfig(_Strict):
     dqn: DQNConfig = Field(default_factory=DQNConfig)
     ppo: PPOConfig = Field(default_factory=PPOConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+
+    @property
+    def learner(self) -> DQNConfig | PPOConfig:
+        """The section of the algorithm that is used."""
+        return self.dqn if self.algorithm == "dqn" else self.ppo
 
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentConfig:

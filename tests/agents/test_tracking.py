@@ -24,6 +24,7 @@ def test_a_missing_wandb_is_one_line_with_the_command(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'auralnav\[track\]'"):
         start(CONFIG, tmp_path / "run", track=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_key_is_found_in_its_variable_or_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

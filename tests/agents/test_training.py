@@ -8,6 +8,7 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from auralnav.agents.checkpoint import load_zip, rebuild_policy
+from auralnav.agents.evaluate import load_policy_agent
 from auralnav.agents.resume_store import MANIFEST
 from auralnav.agents.train import resume, start, with_absolute_paths
 from auralnav.agents.training_callback import TrainingCallback
@@ -59,6 +61,10 @@ def train_until(monkeypatch: pytest.MonkeyPatch, step: int, run: Any) -> None:
         patch.setattr(TrainingCallback, "_on_step", dying)
         with pytest.raises(RuntimeError, match="killed"):
             run()
+
+
+def facts(run: Path) -> dict[str, float]:
+    return json.loads((run / "training.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -109,6 +115,46 @@ def test_both_algorithms_learn_the_corridor(tmp_path: Path):
         )  # fmt: skip
         assert result.evaluations[-1]["success"] >= 0.95
         assert result.evaluations[-1]["return"] > 10
+
+
+def test_wall_time_adds_up_over_resumes_and_counts_only_what_the_checkpoint_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A clock that moves one second a look: what a killed process did after its checkpoint does not count."""
+    now = iter(range(10**9))
+    monkeypatch.setattr("auralnav.agents.train.time", SimpleNamespace(perf_counter=lambda: float(next(now))))
+    run = tmp_path / "run"
+    train_until(monkeypatch, 1000, lambda: start(config(), run))
+    first = facts(run)
+    assert first["step"] == 600 and first["wall_seconds"] > 0
+    result = resume(run)
+    last = facts(run)
+    assert last["step"] == 2400 and result.first_step == 600
+    assert first["wall_seconds"] < last["wall_seconds"] < first["wall_seconds"] + result.seconds
+    best = json.loads((run / "eval" / "best.json").read_text())
+    assert best["wall_seconds"] <= last["wall_seconds"]
+    for newest in (False, True):
+        known = load_policy_agent(run, best=not newest).training
+        assert known == {
+            "steps": last["step"] if newest else best["step"],
+            "wall_seconds": (last if newest else best)["wall_seconds"],
+            "seed": 0,
+        }
+    resume(run)  # nothing left to do: nothing is added
+    assert facts(run) == last
+    # After a crash between the two files, the weights have no wall time rather than another's.
+    (run / "training.json").write_text(json.dumps({**last, "step": 1}))
+    assert load_policy_agent(run, best=False).training == {"steps": 2400, "seed": 0}
+
+
+def test_periods_changed_by_a_resume_act_at_once(tmp_path: Path):
+    run = tmp_path / "run"
+    start(config("train.total_steps=300", "train.eval_every=0", "train.log_every=100000"), run)
+    result = resume(run, ("train.total_steps=900", "train.eval_every=200", "train.log_every=100"))
+    assert [row["step"] for row in result.evaluations] == [400, 600, 800, 900]
+    # The row of the first training's end, then one each hundred steps, beside the evaluations' own.
+    steps = [int(row["step"]) for row in metrics(run)]
+    assert steps[0] == 300 and sorted(set(steps[1:])) == [400, 500, 600, 700, 800, 900]
 
 
 def test_a_run_folder_holds_what_it_should(tmp_path: Path):
@@ -207,6 +253,11 @@ def test_a_resume_keeps_what_made_the_run(tmp_path: Path):
             resume(run, (override,))
     with pytest.raises(ConfigError, match="--resume"):
         start(config(), run)
+    text = (run / "config.yaml").read_text()
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="sees no GPU"):
+            resume(run, ("train.device=cuda",))
+        assert (run / "config.yaml").read_text() == text
     with pytest.raises(CheckpointError, match="no run lies there"):
         resume(tmp_path / "nowhere")
 
@@ -224,7 +275,7 @@ def test_a_full_disk_while_saving_stops_with_one_line_and_keeps_the_last_checkpo
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CheckpointError, match=r"No space left.*the last checkpoint is intact"):
+    with pytest.raises(CheckpointError, match=rf"No space left.*the last checkpoint is intact.*--resume {run}$"):
         start(config(), run)
     monkeypatch.setattr(os, "fsync", real)
     start(config(), tmp_path / "whole")
@@ -369,4 +420,21 @@ def test_what_the_task_refuses_leaves_no_run_folder(tmp_path: Path):
     )
     with pytest.raises(AuralNavError, match="nowhere"):
         start(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("env.kwargs={maps: true}",), r"dqn\.n_steps: must be 1"),
+        (("env.id=Pendulum-v1",), "dqn needs discrete actions"),
+        (("train.device=cuda",), "sees no GPU"),
+    ],
+)
+def test_what_the_algorithm_or_the_machine_refuses_leaves_no_run_folder(
+    overrides: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=words):
+        start(config(*overrides), tmp_path / "run")
     assert not (tmp_path / "run").exists()
