@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from auralnav.benchmarks.measure import Report, measure
 from auralnav.benchmarks.pyroom_loop import (
     PyroomacousticsLoop,
     build_room,
     pyroomacoustics_settings,
     responses,
 )
-from auralnav.benchmarks.records import Measurement, Ratio, SpeedRecord
-from auralnav.benchmarks.timing import Peer, count_for, median_ratio, take_turns
+from auralnav.benchmarks.records import SpeedRecord
+from auralnav.benchmarks.timing import Peer, count_for
 
 FS = 16_000
 STEP_SAMPLES = 4_000
@@ -57,8 +56,6 @@ COMPARISONS = (
     ("vector/anechoic", "env/anechoic"),
 )
 
-Report = Callable[[str, int, int], None]
-
 
 def audio_speed(seconds: float = 2.0, rounds: int = 5, report: Report | None = None) -> SpeedRecord:
     """Measure the audio family: responses, single and vector environments, and the pyroomacoustics loop.
@@ -74,46 +71,23 @@ def audio_speed(seconds: float = 2.0, rounds: int = 5, report: Report | None = N
     Raises:
         ValueError: for a time that is not positive or no rounds.
     """
-    if seconds <= 0 or rounds < 1:
-        raise ValueError(f"seconds must be > 0 and rounds >= 1, not {seconds} and {rounds}")
-    load = os.getloadavg()[0]
     peers, words, settings = audio_peers()
-    collected: dict[str, list[float]] = {}
-    turns = len(peers) * rounds
-    for done, (name, figures) in enumerate(take_turns(peers, seconds, rounds), start=1):
-        for key, value in figures.items():
-            collected.setdefault(key, []).append(value)
-        if report is not None:
-            report(name, done, turns)
-    measurements = [
-        Measurement(
-            name=name,
-            unit="1/s",
-            description=words[name],
-            value=statistics.median(values),
-            rounds=values,
-            settings=settings.get(name, {}),
-        )
-        for name, values in collected.items()
-    ]
-    ratios = []
-    for better, reference in COMPARISONS:
-        value, each = median_ratio(collected[better], collected[reference])
-        ratios.append(Ratio(name=better, reference=reference, value=value, rounds=each))
-    return SpeedRecord.of_this_machine(
-        family="audio",
-        settings={
-            "seconds": seconds,
-            "rounds": rounds,
+    return measure(
+        "audio",
+        peers,
+        words,
+        COMPARISONS,
+        seconds,
+        rounds,
+        {
             "fs": FS,
             "step_samples": STEP_SAMPLES,
             "num_sources": 2,
-            "load_average_before": round(load, 2),
             "loop_room": ROOM.tolist(),
             "rir_parity_db": rir_parity_db(),
         },
-        measurements=measurements,
-        ratios=ratios,
+        settings,
+        report,
     )
 
 
