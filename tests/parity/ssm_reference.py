@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from auralnav.policies.ssm import Mamba, Mamba2
 from auralnav.policies.ssm.layer import SSMLayer
@@ -50,3 +51,56 @@ def gradients(layer: SSMLayer, y: Tensor, inputs: dict[str, Tensor], weight: Ten
     """Gradients of Σ weight · y for the named inputs and every parameter of the layer."""
     named = inputs | dict(layer.named_parameters())
     return dict(zip(named, torch.autograd.grad((weight * y).sum(), list(named.values())), strict=True))
+
+
+def loop(kind: str, p: dict[str, Tensor], u: Tensor, seq_idx: Tensor | None = None) -> Tensor:
+    """The layer as its definition, one row and one step after the other, in the dtype of `p` and `u`."""
+    one_step = {"mamba": _mamba_step, "mamba2": _mamba2_step}[kind]
+    rows = []
+    for b in range(u.shape[0]):
+        inputs: list[Tensor] = []
+        h: Tensor | None = None
+        for t in range(u.shape[1]):
+            if seq_idx is not None and t > 0 and seq_idx[b, t] != seq_idx[b, t - 1]:
+                inputs, h = [], None
+            y, h = one_step(p, u[b, t], inputs, h)
+            rows.append(y)
+    return torch.stack(rows).reshape(*u.shape)
+
+
+def _convolved(p: dict[str, Tensor], inputs: list[Tensor]) -> Tensor:
+    taps = zip(reversed(inputs), reversed(p["conv1d.weight"].squeeze(1).unbind(1)), strict=False)
+    return F.silu(p["conv1d.bias"] + sum(x * weight for x, weight in taps))
+
+
+def _mamba_step(
+    p: dict[str, Tensor], u: Tensor, inputs: list[Tensor], h: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    rank, order = p["dt_proj.weight"].shape[1], p["A_log"].shape[1]
+    x, z = (p["in_proj.weight"] @ u).chunk(2)
+    inputs.append(x)
+    x = _convolved(p, inputs)
+    low_rank, b, c = (p["x_proj.weight"] @ x).split([rank, order, order])
+    dt = F.softplus(p["dt_proj.weight"] @ low_rank + p["dt_proj.bias"])
+    new = torch.outer(dt * x, b)
+    h = new if h is None else torch.exp(dt[:, None] * -p["A_log"].exp()) * h + new
+    return p["out_proj.weight"] @ ((h @ c + p["D"] * x) * F.silu(z)), h
+
+
+def _mamba2_step(
+    p: dict[str, Tensor], u: Tensor, inputs: list[Tensor], h: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    heads, inner, channels = p["dt_bias"].numel(), p["norm.weight"].numel(), p["conv1d.bias"].numel()
+    groups = SMALL["mamba2"][1]["ngroups"]
+    z, x, dt = (p["in_proj.weight"] @ u).split([inner, channels, heads])
+    inputs.append(x)
+    x, b, c = _convolved(p, inputs).split([inner, (channels - inner) // 2, (channels - inner) // 2])
+    x = x.reshape(heads, -1)
+    b, c = (part.reshape(groups, -1).repeat_interleave(heads // groups, dim=0) for part in (b, c))
+    dt = F.softplus(dt + p["dt_bias"])
+    new = (dt[:, None] * x)[:, :, None] * b[:, None]
+    h = new if h is None else torch.exp(dt * -p["A_log"].exp())[:, None, None] * h + new
+    y = ((h * c[:, None]).sum(-1) + p["D"][:, None] * x).flatten() * F.silu(z)
+    y = y.reshape(groups, -1)
+    y = y / (y.square().mean(1, keepdim=True) + 1e-5).sqrt()
+    return p["out_proj.weight"] @ (y.flatten() * p["norm.weight"]), h

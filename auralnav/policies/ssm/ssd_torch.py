@@ -50,28 +50,28 @@ def chunk_scan(
     count = (length + pad) // size
     xdt = _chunks(x * dt[..., None], count, pad).unflatten(3, (groups, -1))  # [B, c, Q, G, H/G, P]
     B, C = (_chunks(part, count, pad).transpose(2, 3) for part in (B, C))  # [B, c, G, Q, N]
-    total = torch.cumsum(_chunks(dt * A, count, pad), dim=2).permute(
-        0, 1, 3, 2
-    )  # log decay up to a step [B, c, H, Q]
-    total = total.unflatten(2, (groups, -1))  # [B, c, G, H/G, Q]
-    numbers = None
-    if seq_idx is not None:
-        numbers = torch.cat([seq_idx, seq_idx[:, -1:].expand(-1, pad)], dim=1).unflatten(1, (count, size))
-
     seen = torch.ones(size, size, dtype=torch.bool, device=x.device).tril()
-    if numbers is not None:
-        seen = (seen & (numbers[..., :, None] == numbers[..., None, :]))[
-            :, :, None, None
-        ]  # [B, c, 1, 1, Q, Q]
-    between = (total[..., :, None] - total[..., None, :]).masked_fill(~seen, -math.inf)
+    steps = _chunks(dt * A, count, pad).double()  # log decays [B, c, Q, H]
+    numbers = None
+    if seq_idx is None:
+        total = torch.cumsum(steps, dim=2)
+    else:
+        numbers = torch.cat([seq_idx, seq_idx[:, -1:].expand(-1, pad)], dim=1).unflatten(1, (count, size))
+        seen = seen & (numbers[..., :, None] == numbers[..., None, :])  # [B, c, Q, Q]
+        # Summed anew in each episode: a sum across the cut would cancel in the values, but not bit for bit in
+        # the gradients.
+        total = seen.double() @ steps
+        seen = seen[:, :, None, None]
+    total = total.transpose(2, 3).unflatten(2, (groups, -1))  # [B, c, G, H/G, Q]
+    between = (total[..., :, None] - total[..., None, :]).masked_fill(~seen, -math.inf).to(x.dtype)
     weights = (C @ B.transpose(-1, -2)).unsqueeze(3) * torch.exp(between)  # [B, c, G, H/G, Q, Q]
     y = (weights @ xdt.permute(0, 1, 3, 4, 2, 5)).permute(0, 1, 4, 2, 3, 5)  # [B, c, Q, G, H/G, P]
 
     h = None
     if h0 is not None or count > 1 or with_state:
-        to_end = total[..., -1:] - total
-        over_chunk = total[..., -1]  # [B, c, G, H/G]
-        from_start = total
+        to_end = (total[..., -1:] - total).to(x.dtype)
+        from_start = total.to(x.dtype)
+        over_chunk = from_start[..., -1]  # [B, c, G, H/G]
         if numbers is not None:
             last = numbers[..., -1:]  # [B, c, 1]
             before = torch.cat([numbers[:, :1, :1], last[:, :-1]], dim=1)

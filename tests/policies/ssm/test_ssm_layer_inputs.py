@@ -1,0 +1,240 @@
+"""What the state-space layers refuse, and what they leave alone."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch.nn import functional as F
+
+from auralnav.errors import ConfigError, MissingDependencyError, ShapeError
+from auralnav.policies.ssm import Mamba, Mamba2, backends
+from auralnav.policies.ssm.layer import SSMLayer
+
+WIDTH = 16
+
+
+@pytest.fixture(params=["mamba", "mamba2"])
+def layer(request: pytest.FixtureRequest) -> SSMLayer:
+    torch.manual_seed(0)
+    return Mamba(WIDTH) if request.param == "mamba" else Mamba2(WIDTH, d_state=8, headdim=8)
+
+
+def one_line(error: pytest.ExceptionInfo[Exception], *words: str) -> None:
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, WIDTH + 1), (2, 0, WIDTH), (0, 3, WIDTH)])
+def test_inputs_of_another_shape_are_refused(layer: SSMLayer, shape: tuple[int, ...]):
+    with pytest.raises(ShapeError) as error:
+        layer(torch.zeros(shape))
+    one_line(error, str(list(shape)), str(WIDTH))
+
+
+def test_a_step_of_another_shape_is_refused(layer: SSMLayer):
+    with pytest.raises(ShapeError) as error:
+        layer.step(torch.zeros(2, 1, WIDTH), layer.init_state(2))
+    one_line(error, "[2, 1, 16]", "[B, 16]")
+
+
+@pytest.mark.parametrize(
+    ("seq_idx", "words"),
+    [
+        (torch.zeros(2, 4, dtype=torch.int32), ("[2, 4]", "[2, 5]")),
+        (torch.zeros(2, 5, 1, dtype=torch.int32), ("[2, 5, 1]", "[2, 5]")),
+        (torch.zeros(2, 5), ("torch.float32", "integers")),
+        (torch.zeros(2, 5, dtype=torch.bool), ("torch.bool", "integers")),
+        (torch.tensor([[0, 0, 1, 1, 2], [0, 1, 0, 1, 2]]), ("decreases",)),
+    ],
+)
+def test_wrong_episode_numbers_are_refused(layer: SSMLayer, seq_idx: torch.Tensor, words: tuple[str, ...]):
+    with pytest.raises(ShapeError) as error:
+        layer(torch.zeros(2, 5, WIDTH), seq_idx=seq_idx)
+    one_line(error, "seq_idx", *words)
+
+
+def test_states_of_another_shape_or_dtype_are_refused(layer: SSMLayer):
+    conv, ssm = layer.init_state(2)
+    u = torch.zeros(2, 5, WIDTH)
+    for state, name in (
+        (layer.init_state(3), "state.conv"),
+        ((conv[:, :, 1:], ssm), "state.conv"),
+        ((conv, ssm[:, :-1]), "state.ssm"),
+        ((conv, ssm.double()), "state.ssm"),
+        ((conv, ssm, ssm), "3 parts"),
+    ):
+        for call in (partial(layer, u), partial(layer.step, u[:, 0])):
+            with pytest.raises(ShapeError) as error:
+                call(state=state)
+            one_line(error, name, "init_state")
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: Mamba2(16, headdim=12), ("headdim: 12", "32")),
+        (lambda: Mamba2(16, headdim=8, ngroups=3), ("ngroups: 3", "4 heads")),
+        (lambda: Mamba(0), ("d_model: 0",)),
+        (lambda: Mamba(16, d_conv=0), ("d_conv: 0",)),
+        (lambda: Mamba(16, dt_rank="all"), ("dt_rank: 'all'", "'auto'")),
+        (lambda: Mamba2(16, headdim=8, chunk_size=0), ("chunk_size: 0",)),
+        (lambda: Mamba(16, backend="jax"), ("'jax'", "auto, torch, numba, cuda")),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(build, words: tuple[str, ...]):
+    with pytest.raises(ConfigError) as error:
+        build()
+    one_line(error, *words)
+
+
+def test_a_named_backend_that_is_missing_is_refused_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch):
+    def broken(name: str) -> backends.Kernels:
+        raise OSError("libcuda.so.1: cannot open shared object file\nand more")
+
+    monkeypatch.setattr(backends, "load", broken)
+    backends.missing.cache_clear()
+    try:
+        for name in ("cuda", "numba"):
+            with pytest.raises(MissingDependencyError) as error:
+                Mamba(WIDTH, backend=name)
+            one_line(error, name, "libcuda.so.1", "pip install")
+    finally:
+        backends.missing.cache_clear()
+
+
+def test_auto_goes_on_without_a_backend_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch):
+    load = backends.load
+
+    def without_numba(name: str) -> backends.Kernels:
+        if name == "numba":
+            raise ImportError("no numba here")
+        return load(name)
+
+    monkeypatch.setattr(backends, "load", without_numba)
+    backends.missing.cache_clear()
+    try:
+        assert backends.kernels_for("auto", torch.zeros(1)).name == "torch"
+    finally:
+        backends.missing.cache_clear()
+
+
+def test_auto_takes_compiled_loops_on_the_cpu_and_plain_torch_for_float64():
+    assert backends.kernels_for("auto", torch.zeros(1)).name == "numba"
+    assert backends.kernels_for("auto", torch.zeros(1, dtype=torch.float64)).name == "torch"
+
+
+def test_a_named_backend_refuses_what_it_cannot_compute():
+    with pytest.raises(ConfigError) as error:
+        Mamba(WIDTH, backend="numba").double()(torch.zeros(1, 2, WIDTH, dtype=torch.float64))
+    one_line(error, "'numba'", "torch.float64", "'auto'")
+
+
+def test_the_environment_variable_goes_before_the_constructor(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(backends.VARIABLE, "torch")
+    assert backends.kernels_for("numba", torch.zeros(1)).name == "torch"
+    monkeypatch.setenv(backends.VARIABLE, "fast")
+    with pytest.raises(ConfigError) as error:
+        Mamba(WIDTH)(torch.zeros(1, 2, WIDTH))
+    one_line(error, backends.VARIABLE, "'fast'")
+
+
+def test_nan_is_not_swallowed_and_stays_in_its_row(layer: SSMLayer):
+    u = torch.zeros(2, 5, WIDTH)
+    u[0, 2, 3] = torch.nan
+    y, state = layer(u, return_state=True)
+    assert y[0, 2:].isnan().all()
+    assert state.conv[0].isnan().any() and state.ssm[0].isnan().any()
+    assert y[1].isfinite().all() and state.ssm[1].isfinite().all()
+    assert layer.step(u[:, 2], layer.init_state(2))[0].isnan().any(1).tolist() == [True, False]
+
+
+def test_a_reset_row_is_as_new_even_after_nan(layer: SSMLayer):
+    u = torch.randn(3, 5, WIDTH)
+    u[1] = torch.nan
+    _, state = layer(u, return_state=True)
+    after = state.reset(torch.tensor([False, True, True]))
+    fresh = layer.init_state(3)
+    for part, old, new in zip(after, state, fresh, strict=True):
+        assert torch.equal(part[1:], new[1:])
+        assert torch.equal(part[0], old[0])
+
+
+def test_step_and_forward_leave_the_state_they_are_given(layer: SSMLayer):
+    u = torch.randn(2, 5, WIDTH)
+    _, state = layer(u, return_state=True)
+    before = [part.clone() for part in state]
+    layer.step(u[:, 0], state)
+    layer(u, state=state, return_state=True)
+    assert all(torch.equal(part, old) for part, old in zip(state, before, strict=True))
+
+
+def test_a_step_in_place_writes_the_new_state_over_the_old(layer: SSMLayer):
+    u = torch.randn(2, WIDTH)
+    with torch.no_grad():
+        _, state = layer(torch.randn(2, 5, WIDTH), return_state=True)
+        y, expected = layer.step(u, state)
+        y_inplace, after = layer.step(u, state, inplace=True)
+    assert torch.equal(y_inplace, y)
+    for part, old, new in zip(after, state, expected, strict=True):
+        assert part.data_ptr() == old.data_ptr()
+        assert torch.equal(old, new)
+
+
+def test_a_step_in_place_refuses_to_record_gradients(layer: SSMLayer):
+    with pytest.raises(ConfigError) as error:
+        layer.step(torch.zeros(1, WIDTH), layer.init_state(1), inplace=True)
+    one_line(error, "torch.no_grad")
+
+
+def test_stable_baselines3_does_not_initialise_the_scan_anew(layer: SSMLayer):
+    before = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    layer.apply(partial(ActorCriticPolicy.init_weights, gain=2.0))
+    assert not torch.equal(layer.in_proj.weight, before["in_proj.weight"])
+    own = {"A_log", "D", "dt_bias", "dt_proj.weight", "dt_proj.bias"} & set(before)
+    assert len(own) >= 3
+    for name, parameter in layer.named_parameters():
+        marks = [getattr(parameter, mark, False) for mark in ("_no_reinit", "_no_weight_decay")]
+        assert marks == ([True, True] if name in own else [False, False]), name
+        assert name not in own or torch.equal(parameter, before[name])
+
+
+def test_initial_values():
+    torch.manual_seed(0)
+    mamba, mamba2 = Mamba(64), Mamba2(256, headdim=4)
+    rates = torch.arange(1.0, 17.0).expand(128, 16)
+    torch.testing.assert_close(mamba.A_log.exp(), rates)
+    assert mamba.dt_proj.weight.abs().max() <= 4**-0.5
+    assert mamba2.A_log.exp().min() >= 1 and mamba2.A_log.exp().max() <= 16
+    for bias in (mamba.dt_proj.bias, mamba2.dt_bias):
+        steps = F.softplus(bias)
+        assert 0.99e-3 < steps.min() and steps.max() < 0.101
+        # log-uniform: the logarithm's mean lies in the middle
+        assert steps.log().mean().item() == pytest.approx(-4.6, abs=0.4)
+    assert bool((mamba.D == 1).all() and (mamba2.D == 1).all() and (mamba2.norm.weight == 1).all())
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_autocast_leaves_states_and_scan_in_float32(layer: SSMLayer, backend: str):
+    layer.backend = backend
+    u = torch.randn(2, 9, WIDTH)
+    y = layer(u)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y_half, state_half = layer(u, return_state=True)
+        y_step, state_step = layer.step(u[:, 0], state_half)
+    assert y_half.dtype == y_step.dtype == torch.bfloat16
+    assert {part.dtype for part in (*state_half, *state_step)} == {torch.float32}
+    torch.testing.assert_close(y_half.float(), y, rtol=0.05, atol=0.02)
+
+
+def test_a_layer_in_bfloat16_keeps_its_state_in_float32(layer: SSMLayer):
+    u = torch.randn(2, 9, WIDTH)
+    y = layer(u)
+    half = layer.to(torch.bfloat16)
+    y_half, state = half(u.bfloat16(), state=half.init_state(2), return_state=True)
+    assert y_half.dtype == torch.bfloat16
+    assert {part.dtype for part in state} == {torch.float32}
+    torch.testing.assert_close(y_half.float(), y, rtol=0.1, atol=0.03)
