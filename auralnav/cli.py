@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TextIO
 
 import typer
 
 from auralnav import cli_people
 from auralnav.cli_bench import bench_app
 from auralnav.errors import AuralNavError
+from auralnav.files import is_full_disk
 
 app = typer.Typer(
     help="AuralNav: agents that act on what they can only partly sense.",
@@ -61,7 +62,7 @@ def train(
     checked = load_config(config, changes) if config is not None else None
     from auralnav.agents import train as training
 
-    console = _console()
+    console = cli_people.console()
     try:
         if checked is not None:
             result = training.start(checked, run_dir, track=track, export_zip=export_zip, console=console)
@@ -80,42 +81,46 @@ def train(
             highlight=False,
         )
         raise typer.Exit(128 + result.signal)
-    speed = f", {result.steps_per_second:,.0f} steps/s" if result.seconds > 0 else ""
-    console.print(
-        f"done: {result.steps:,} steps in {result.seconds:,.0f} s{speed}; run folder: {where}",
-        highlight=False,
-    )
+    trained = result.steps - result.first_step
+    if trained:
+        share = f", {trained:,} of them now" if result.first_step else ""
+        words = (
+            f"done: {result.steps:,} steps{share}, in {result.seconds:,.0f} s, "
+            f"{result.steps_per_second:,.0f} steps/s; run folder: {where}"
+        )
+    else:
+        words = (
+            f"complete: all {result.steps:,} steps are done; to go on, raise train.total_steps: "
+            f"auralnav train --resume {where} --steps {2 * result.steps}"
+        )
+    console.print(words, highlight=False, soft_wrap=True)
 
 
 @app.command()
 def configs() -> None:
     """The experiments that come with the package."""
-    from rich.table import Table
-
     from auralnav.configs.load import config_names, load_config
 
-    table = Table("experiment", "environment", "algorithm", "steps", "about")
+    rows = []
     for name in config_names():
         config = load_config(name)
-        table.add_row(
-            name, config.env.id, config.algorithm, f"{config.train.total_steps:,}", config.description
-        )
-    _console().print(table)
+        detail = f"{config.algorithm} on {config.env.id}, {config.train.total_steps:,} steps"
+        rows.append((name, config.description, detail))
+    _print_list("experiment", rows)
 
 
 @app.command()
 def envs() -> None:
     """The environments of this package."""
-    from rich.table import Table
-
     from auralnav.envs.registration import ENTRIES
 
-    table = Table("id", "task", "arguments")
-    for entry in ENTRIES:
-        table.add_row(
-            entry.id, entry.summary, ", ".join(f"{key}={value}" for key, value in entry.kwargs.items())
-        )
-    _console().print(table)
+    _print_list(
+        "id",
+        [
+            (entry.id, entry.summary, ", ".join(f"{key}={value}" for key, value in entry.kwargs.items()))
+            for entry in ENTRIES
+        ],
+    )
 
 
 @app.command()
@@ -132,29 +137,52 @@ def doctor() -> None:
         failed |= check.ok is False
         mark = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[yellow]optional[/]"}[check.ok]
         table.add_row(check.name, escape(check.found), mark)
-    _console().print(table)
+    cli_people.console().print(table)
     if failed:
         raise typer.Exit(1)
 
 
-def _console() -> Any:
-    from rich.console import Console
+def _print_list(title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+    """Names, each with what it is about and a line of details: names are whole in eighty columns too."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
 
-    return Console(soft_wrap=not sys.stdout.isatty())
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(title, no_wrap=True)
+    table.add_column("about")
+    for name, about, detail in rows:
+        table.add_row(name, escape(about) + (f"\n[dim]{escape(detail)}[/]" if detail else ""))
+    cli_people.console().print(table)
+
+
+def _one_line_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """In place of `warnings.showwarning`: what is wrong, without the source line that noticed it."""
+    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
     """Entry point: deliberate errors, and files that cannot be read or written, become one line and exit code 2."""
     try:
-        app(args=None if arguments is None else list(arguments))
+        with warnings.catch_warnings():
+            warnings.showwarning = _one_line_warning
+            app(args=None if arguments is None else list(arguments))
     except AuralNavError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(2) from error
     except OSError as error:
         if error.filename is None or error.strerror is None:
             raise
+        fix = "free some space" if is_full_disk(error) else "check its permissions"
         where = f"{error.filename}: {error.strerror}"
-        typer.echo(f"error: {where}; free some space or choose another place", err=True)
+        typer.echo(f"error: {where}; {fix} or choose another place", err=True)
         raise SystemExit(2) from error
 
 

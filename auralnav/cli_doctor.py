@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from auralnav.provenance import hardware, package_versions
+from auralnav.provenance import PACKAGES, hardware, package_versions
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,23 @@ class Check:
 
 def checks() -> Iterator[Check]:
     """All checks, in the order they are shown."""
-    yield Check(
-        "packages", ", ".join(f"{name} {number}" for name, number in package_versions().items()), True
-    )
+    yield _packages()
     yield Check("machine", ", ".join(f"{name} {value}" for name, value in hardware().items()), True)
-    yield _threads()
+    if find_spec("torch") is not None:
+        yield _threads()
+        yield _gpu()
     yield _numba_cache()
     yield _sound()
     yield _video()
-    yield _gpu()
     yield _tracking()
+
+
+def _packages() -> Check:
+    versions = package_versions()
+    missing = [name for name in PACKAGES if name not in versions]
+    if missing:
+        return Check("packages", f"missing: pip install {' '.join(missing)}", False)
+    return Check("packages", ", ".join(f"{name} {number}" for name, number in versions.items()), True)
 
 
 def _threads() -> Check:
@@ -50,7 +57,8 @@ def _threads() -> Check:
 
 def _numba_cache() -> Check:
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent)
-    if os.access(folder, os.W_OK):
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if os.access(existing, os.W_OK):
         return Check("numba cache", f"{folder} can be written", True)
     return Check(
         "numba cache", f"{folder} cannot be written: set NUMBA_CACHE_DIR, else each start compiles anew", None

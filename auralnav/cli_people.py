@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, closing, nullcontext
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auralnav.errors import AuralNavError, ConfigError
+from auralnav.errors import AuralNavError, ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,10 +21,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from auralnav.agents.baselines import Agent
-    from auralnav.agents.evaluate import EvaluationRecord
+    from auralnav.agents.evaluate import EvaluationRecord, PolicyAgent
     from auralnav.configs.schema import AudioEnvConfig
 
 DEMO_CONFIG = "auralnav-demo-dqn"
+OBSERVED = ("obs_mode", "expose_pose")
+"""Arguments that say what an agent observes: agents that differ in them only do the same task."""
+
 COLUMNS = (
     ("success_60", "success in\n60 steps", 2),
     ("success", "success\nat all", 2),
@@ -31,6 +36,15 @@ COLUMNS = (
     ("return", "return", 1),
 )
 """Measure, title and decimals of each column."""
+
+
+
+class Split(StrEnum):
+    """Halves of the sounds."""
+
+    test = "test"
+    train = "train"
+
 
 Overrides = Annotated[
     list[str] | None,
@@ -48,14 +62,17 @@ def register(app: typer.Typer) -> None:
 def evaluate_command(
     agents: Annotated[
         list[str],
-        typer.Argument(metavar="AGENT…", help="Run folders, SB3 zips in them, or random, gcc-phat, oracle."),
+        typer.Argument(metavar="AGENT", help="Run folders, SB3 zips in them, or random, gcc-phat, oracle."),
     ],
     env: Annotated[
-        str | None, typer.Option("--env", help="Environment id; a run folder brings its own.")
+        str | None,
+        typer.Option("--env", help="Environment id; else that of the first run folder, else AuralNav-v0."),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Fixed evaluation episodes.")] = 100,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first episode.")] = None,
-    split: Annotated[str, typer.Option(help="Sounds of the test or the train split.")] = "test",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the first episode (2 000 000 when left out).")
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Whose sounds are heard.")] = Split.test,
     num_envs: Annotated[int, typer.Option(min=1, help="Worlds stepped at once.")] = 16,
     newest: Annotated[bool, typer.Option("--newest", help="The newest policy, not the best one.")] = False,
     video: Annotated[
@@ -69,7 +86,7 @@ def evaluate_command(
     ] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Evaluate agents on fixed episodes; several are compared on the same ones."""
+    """Evaluate agents on fixed episodes; several are compared on the same ones, in a table for each task."""
     changes = tuple(overrides or ())
     _only_env(changes)
     for path, suffix in ((video, ".mp4"), (record, ".json")):
@@ -79,34 +96,40 @@ def evaluate_command(
     from auralnav.agents.demo import best_seed
     from auralnav.agents.filming import film
 
-    console = _console()
+    screen = console()
     first = evaluation.EVAL_SEED if seed is None else seed
-    chosen = [_agent(name, env, changes, not newest, trust) for name in agents]
+    chosen = _agents(agents, env, changes, not newest, trust)
+    for _, config in chosen:
+        if video is not None and not config.is_aural:
+            raise ConfigError(f"--video: {config.id} has no scene to draw; leave it out")
     records = []
-    with _progress(console) as progress:
+    with _progress(screen) as progress:
         for agent, config in chosen:
             records.append(
                 evaluation.record(
                     agent,
                     config,
                     episodes,
-                    training=getattr(agent, "training", None),
                     command=shlex.join(sys.argv),
                     seed=first,
-                    split=split,
+                    split=split.value,
                     num_envs=num_envs,
                     on_episode=episode_bar(progress, agent.name, episodes),
                 )
             )
-    console.print(results_table(records))
+    tables: dict[str, list[EvaluationRecord]] = {}
+    for (_, config), entry in zip(chosen, records, strict=True):
+        tables.setdefault(_task_key(config), []).append(entry)
+    for group in tables.values():
+        screen.print(results_table(group))
     for (agent, config), entry, mark in zip(chosen, records, _marks(records), strict=True):
         if record is not None:
             where = entry.write(record.with_stem(record.stem + mark))
-            console.print(f"record: {where}", soft_wrap=True, highlight=False)
+            screen.print(f"record: {where}", soft_wrap=True, highlight=False)
         if video is not None:
-            recorder, _ = film(agent, config, best_seed(entry), split)
+            recorder, _ = film(agent, config, best_seed(entry), split.value)
             where = recorder.write(video.with_stem(video.stem + mark))
-            console.print(f"video: {where}", soft_wrap=True, highlight=False)
+            screen.print(f"video: {where}", soft_wrap=True, highlight=False)
 
 
 def play_command(
@@ -133,31 +156,32 @@ def play_command(
     from auralnav.agents.speaker import open_speaker
     from auralnav.agents.video import Recorder
 
-    console = _console()
+    screen = console()
     config = env_config(env, tuple(overrides or ()))
     task = task_settings(config)
     if not config.is_aural:
         raise ConfigError(f"{env}: only AuralNav environments can be played by ear")
     auralnav.register_envs()
-    world = gym.make(config.id, **config.task_kwargs())
-    speaker, words = (None, "sound is off") if mute else open_speaker(int(task["fs"]))
-    console.print(f"{words}\n{HELP}", highlight=False)
     recorder = Recorder() if record is not None else None
-    session = PlaySession(world, console, speaker, blind, recorder)
-    try:
-        with nullcontext(scripted_keys(keys)) if keys is not None else terminal_keys() as pressed:
-            info = session.run(pressed, seed)
-    finally:
-        if speaker is not None:
-            speaker.close()
-        world.close()
+    # What cannot be played is refused before anything is said or a player is started.
+    with (
+        closing(gym.make(config.id, **config.task_kwargs())) as world,
+        nullcontext(scripted_keys(keys)) if keys is not None else terminal_keys() as pressed,
+        ExitStack() as stack,
+    ):
+        session = PlaySession(world, screen, blind=blind, recorder=recorder)
+        session.speaker, words = (None, "sound is off") if mute else open_speaker(int(task["fs"]))
+        if session.speaker is not None:
+            stack.callback(session.speaker.close)
+        screen.print(f"{words}\n{HELP}", highlight=False)
+        info = session.run(pressed, seed)
     metrics = info.get("episode_metrics")
     if metrics:
         shown = ", ".join(f"{key} {float(value):.2f}" for key, value in metrics.items() if value is not None)
-        console.print(f"episode over: {shown}", highlight=False)
-    console.print(f"return {session.total:.2f}", highlight=False)
+        screen.print(f"episode over: {shown}", highlight=False)
+    screen.print(f"return {session.total:.2f}", highlight=False)
     if recorder is not None and record is not None:
-        console.print(f"recording: {save_recording(recorder, record)}", soft_wrap=True, highlight=False)
+        screen.print(f"recording: {save_recording(recorder, record)}", soft_wrap=True, highlight=False)
 
 
 def demo_command(
@@ -172,22 +196,22 @@ def demo_command(
     config = load_config(DEMO_CONFIG, list(overrides or ()))
     from auralnav.agents.demo import run_demo
 
-    console = _console()
-    with _progress(console) as progress:
+    screen = console()
+    with _progress(screen) as progress:
         result = run_demo(
             config,
             minutes,
             episodes,
             run_dir,
-            console,
+            screen,
             # The training has its own bar; this one appears when the evaluation starts.
             lambda name, total: episode_bar(progress, name, total),
         )
     if result.stopped:
-        console.print(f"stopped; continue with: auralnav train --resume {result.run}", highlight=False)
+        screen.print(f"stopped; continue with: auralnav train --resume {result.run}", highlight=False)
         raise typer.Exit(130)
-    console.print(results_table(result.records))
-    console.print(
+    screen.print(results_table(result.records))
+    screen.print(
         f"trained {result.steps:,} steps in {result.seconds:,.0f} s\nrun folder: {result.run}\n"
         f"learning curve: {result.curve}\nvideo with sound: {result.video}",
         soft_wrap=True,
@@ -198,12 +222,18 @@ def demo_command(
 def results_table(records: Sequence[EvaluationRecord]) -> Table:
     """Agents as rows, measures as columns, each a mean with its 95 % bootstrap interval."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     first = records[0]
+    # What an agent observes is its own affair and no part of the task.
+    given = ", ".join(f"{key}={value}" for key, value in first.env_kwargs.items() if key not in OBSERVED)
+    task = f"{first.env_id} ({given})" if given else first.env_id
     table = Table(
-        title=f"{first.env_id}: {len(first.episodes)} episodes, seeds from {first.first_seed}, "
-        "mean and 95 % interval",
+        title=escape(
+            f"{task}: {len(first.episodes)} episodes, seeds from {first.first_seed}, mean and 95 % interval"
+        ),
+        title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         # Eighty columns hold an experiment's name and all measures.
@@ -236,8 +266,8 @@ def env_config(env_id: str, changes: Sequence[str]) -> AudioEnvConfig:
     from auralnav.configs.load import parse_config
 
     _only_env(changes)
-    # PPO stands here because it allows every action space; nothing is trained.
-    text = f"name: command-line\nalgorithm: ppo\nenv:\n  id: {env_id}\n"
+    # PPO stands here because it allows every action space; nothing is trained. JSON's quotes are YAML's.
+    text = f"name: command-line\nalgorithm: ppo\nenv:\n  id: {json.dumps(env_id)}\n"
     return parse_config(text, list(changes), source="--set").env
 
 
@@ -247,26 +277,45 @@ def episode_bar(progress: Progress, name: str, total: int) -> Callable[[int], No
     return lambda done: progress.update(task, completed=done)
 
 
-def _agent(
-    name: str, env: str | None, changes: tuple[str, ...], best: bool, trust: bool
-) -> tuple[Agent, AudioEnvConfig]:
+def _agents(
+    names: Sequence[str], env: str | None, changes: tuple[str, ...], best: bool, trust: bool
+) -> list[tuple[Agent, AudioEnvConfig]]:
+    """The agents by name, each with its task: baselines do that of the first run where no id is given."""
     from auralnav.agents.baselines import BASELINES, make_baseline, task_settings
 
-    if name not in BASELINES:
-        from auralnav.agents.evaluate import load_policy_agent, load_zip_agent
+    runs = {name: _learned(name, env, changes, best, trust) for name in names if name not in BASELINES}
+    if env is None and runs:
+        task = next(iter(runs.values())).config.env
+    else:
+        task = env_config(env or "AuralNav-v0", changes)
+    return [
+        (runs[name], runs[name].config.env) if name in runs else (make_baseline(name, task_settings(task)), task)
+        for name in names
+    ]
 
-        wanted = () if env is None else (f"env.id={env}",)
-        if name.endswith(".zip"):
-            agent = load_zip_agent(name, (*wanted, *changes), trust)
-            return agent, agent.config.env
-        if not Path(name).is_dir():
-            raise AuralNavError(
-                f"{name}: neither a run folder nor a baseline; baselines are {', '.join(BASELINES)}"
-            )
-        agent = load_policy_agent(name, (*wanted, *changes), best)
-        return agent, agent.config.env
-    config = env_config(env or "AuralNav-v0", changes)
-    return make_baseline(name, task_settings(config)), config
+
+def _learned(name: str, env: str | None, changes: tuple[str, ...], best: bool, trust: bool) -> PolicyAgent:
+    """The agent of a run folder, or of an SB3 zip in one."""
+    from auralnav.agents.baselines import BASELINES
+    from auralnav.agents.evaluate import load_policy_agent, load_zip_agent
+
+    overrides = (*(() if env is None else (f"env.id={env}",)), *changes)
+    if name.endswith(".zip"):
+        return load_zip_agent(name, overrides, trust)
+    if not Path(name).is_dir():
+        hint = did_you_mean(name, BASELINES) or ";"
+        raise AuralNavError(
+            f"{name}: neither a run folder nor a baseline{hint} baselines are {', '.join(BASELINES)}"
+        )
+    return load_policy_agent(name, overrides, best)
+
+
+def _task_key(config: AudioEnvConfig) -> str:
+    """What two tasks have in common when their results may stand in one table."""
+    from auralnav.agents.baselines import task_settings
+
+    same = {key: value for key, value in task_settings(config).items() if key not in (*OBSERVED, "split")}
+    return json.dumps([config.id, same], sort_keys=True, default=str)
 
 
 def _only_env(changes: Sequence[str]) -> None:
@@ -290,14 +339,15 @@ def _marks(records: Sequence[EvaluationRecord]) -> list[str]:
     return marks
 
 
-def _progress(console: Console) -> Any:
+def _progress(screen: Console) -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True)
+    return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
 
 
-def _console() -> Console:
+def console() -> Console:
+    """The screen; what goes to a file or a pipe keeps its long lines."""
     from rich.console import Console
 
     return Console(soft_wrap=not sys.stdout.isatty())

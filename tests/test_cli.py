@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,66 @@ def test_quitting_a_training_at_once_says_what_stands(
         main(["train", "auralnav-easy-dqn"])
     assert caught.value.code == 130
     assert "the last checkpoint stands" in capsys.readouterr().err
+
+
+def test_a_finished_training_says_so_and_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        "name: tiny\nenv: {id: CartPole-v1, num_envs: 2}\n"
+        "train: {total_steps: 200, eval_every: 0}\ndqn: {learning_starts: 50, batch_size: 8}\n"
+    )
+
+    def last_line(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as caught:
+            main(["train", *arguments])
+        assert caught.value.code == 0
+        return capsys.readouterr().out.strip().splitlines()[-1]
+
+    assert last_line(str(config), "--run-dir", "run").startswith("done: 200 steps, in ")
+    again = last_line("--resume", "run")
+    assert again.startswith("complete: all 200 steps are done") and "steps/s" not in again
+    command = again.rpartition("auralnav train ")[2].split()
+    assert last_line(*command).startswith("done: 400 steps, 200 of them now, in ")
+
+
+def test_warnings_are_one_line_each_without_their_source(capsys: pytest.CaptureFixture[str]):
+    @app.command("grumble", hidden=True)
+    def grumble() -> None:
+        warnings.warn("a.wav holds\nno sound", UserWarning, stacklevel=1)
+
+    before = warnings.showwarning
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            with pytest.raises(SystemExit):
+                main(["grumble"])
+    finally:
+        app.registered_commands.pop()
+    assert capsys.readouterr().err == "warning: a.wav holds no sound\n"
+    assert warnings.showwarning is before
+
+
+def test_lists_keep_names_whole_in_eighty_columns():
+    runner = CliRunner(env={"COLUMNS": "80"})
+    shown = runner.invoke(app, ["configs"]).output
+    assert all(name in shown for name in config_names())
+    assert all(entry.id in runner.invoke(app, ["envs"]).output for entry in ENTRIES)
+
+
+def test_doctor_names_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cli_doctor, "PACKAGES", ("numpy", "soxr-of-tomorrow"))
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "missing: pip install soxr-of-tomorrow" in result.output
+
+
+def test_doctor_knows_that_a_cache_folder_can_still_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "not" / "yet"))
+    (check,) = [check for check in cli_doctor.checks() if check.name == "numba cache"]
+    assert check.ok
 
 
 def test_help_needs_no_heavy_library():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -55,13 +56,47 @@ def test_eval_hears_a_run_s_own_sounds_from_anywhere_and_keeps_every_record(tmp_
         for mark in ("", "-2")
     )
     assert own["env_kwargs"]["sounds"] == str(sounds)
-    assert own["training"] == {"steps": 160, "seed": 0}
+    assert own["training"]["steps"] == 160 and own["training"]["wall_seconds"] > 0
     assert own["episodes"] == again["episodes"]
     sounds.rename(tmp_path / "moved")
     with pytest.raises(SystemExit):
         main(["eval", str(place), "--episodes", "1"])
     with pytest.raises(SystemExit):
         main(["eval", str(place / "policy.zip"), "--episodes", "1"])
+
+
+def test_tasks_that_differ_have_tables_of_their_own_and_baselines_join_the_first_run(tmp_path, monkeypatch):
+    """Two runs of one task that observe it differently, one of another room, and a baseline that was given no id."""
+    monkeypatch.chdir(tmp_path)
+    small = (
+        "--steps", "40", "--set", "env.horizon=5", "--set", "env.num_envs=2", "--set", "dqn.buffer_size=200",
+        "--set", "dqn.learning_starts=1000", "--set", "train.eval_every=0", "--set", "env.rt60=0",
+    )  # fmt: skip
+    run("train", "auralnav-easy-dqn", "--run-dir", "plain", "--set", "name=plain", *small)
+    run("train", "auralnav-easy-dqn", "--run-dir", "posed", "--set", "name=posed", "--set", "env.expose_pose=true",
+        "--set", "env.num_sources=1", *small)  # fmt: skip
+    run("train", "auralnav-easy-dqn", "--run-dir", "far", "--set", "name=far", *small, "--set", "env.step_size=0.25")
+    text = run("eval", "plain", "posed", "far", "random", "--episodes", "2")
+    first, _, second = text.partition("step_size=0.25")
+    assert text.count("AuralNav-Easy-v0 (") == 2 and "rt60=0.0" in first
+    assert all(name in first for name in ("plain", "posed", "random"))
+    assert "far" in second and "random" not in second
+    # With an id, the baselines take that one.
+    assert "AuralNav-Anechoic-v0" in run("eval", "random", "--env", "AuralNav-Anechoic-v0", "--episodes", "1")
+
+
+def test_what_cannot_be_played_or_filmed_is_refused_before_anything_is_said(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    for arguments, words in (
+        (["play"], "needs a terminal"),
+        (["play", "--keys", "wz"], "'z' is no key"),
+        (["play", "--keys", "w", "--set", "env.continuous=true"], "discrete actions"),
+        (["eval", "random", "--env", "CartPole-v1", "--video", "a.mp4"], "no scene to draw"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        shown = capsys.readouterr()
+        assert stopped.value.code == 2 and shown.out == "" and words in shown.err
 
 
 def test_play_walks_scripted_keys_and_saves_the_walk(tmp_path):
@@ -77,6 +112,8 @@ def test_play_walks_scripted_keys_and_saves_the_walk(tmp_path):
     ("arguments", "words"),
     [
         (["eval", "nobody"], "baselines are random, gcc-phat, oracle"),
+        (["eval", "gccphat"], "did you mean gcc-phat?"),
+        (["eval", "random", "--env", "a: b"], "no such environment"),
         (["eval", "random", "--env", "AuralNav-v99"], "auralnav envs"),
         (["eval", "random", "--set", "env.num_source=1"], "num_sources"),
         (["eval", "random", "--set", "train.seed=1"], "only env"),

@@ -10,10 +10,11 @@ from pathlib import Path
 from rich.console import Console
 
 from auralnav.agents import train
-from auralnav.agents.baselines import Agent, make_baseline, task_settings
+from auralnav.agents.baselines import BASELINES, Agent, make_baseline, task_settings
 from auralnav.agents.curves import plot_curves
 from auralnav.agents.evaluate import EvaluationRecord, load_policy_agent, record
 from auralnav.agents.filming import film
+from auralnav.agents.run_folder import RunFolder
 from auralnav.configs.schema import ExperimentConfig
 
 PROBE_STEPS = 6_000
@@ -92,7 +93,11 @@ def run_demo(
         if console is not None:
             console.print(text, highlight=False)
 
-    say("timing this machine …")
+    RunFolder.check_free(run_dir)
+    say(
+        f"timing this machine with two short trainings ({PROBE_STEPS:,} steps each, the first one compiles): "
+        f"how much fits into {minutes:g} minutes?"
+    )
     plan = config.model_copy(deep=True)
     plan.train.total_steps = steps_for(config, minutes)
     plan.train.eval_every = min(plan.train.eval_every, max(5_000, plan.train.total_steps // 8))
@@ -105,18 +110,15 @@ def run_demo(
 
     learner = load_policy_agent(folder)
     task = task_settings(plan.env)
-    names = (
-        ["random", "gcc-phat"] if task["moving"] else ["random", "gcc-phat", "oracle"]
-    )  # no plan to walkers
+    # The oracle has no plan to sources that walk.
+    names = [name for name in BASELINES if name != "oracle" or not task["moving"]]
     agents: list[Agent] = [learner, *(make_baseline(name, task) for name in names)]
     records = []
     for agent in agents:
-        training = {"steps": result.steps, "seconds": round(result.seconds, 1), "seed": plan.train.seed}
         done = record(
             agent,
             plan.env,
             episodes,
-            training=training if agent is learner else None,
             on_episode=on_agent(agent.name, episodes) if on_agent is not None else None,
         )
         label = "policy" if agent is learner else agent.name

@@ -65,11 +65,8 @@ def evaluate(
     """
     if episodes < 1:
         raise ConfigError(f"episodes: {episodes}; give at least 1")
-    overrides: dict[str, Any] = {"split": split} if env.is_aural else {}
-    if agent.obs_mode is not None and env.is_aural:
-        overrides["obs_mode"] = agent.obs_mode
     count = min(num_envs, episodes)
-    worlds = make_vector_adapter(env, num_envs=count, **overrides)
+    worlds = make_vector_adapter(env, num_envs=count, **agent_kwargs(agent, env, split))
     try:
         worlds.seed_queue = iter(range(seed, seed + episodes))
         # The adapter hands seeds out in the order of worlds; this mirrors it, to know whose episode ended.
@@ -93,6 +90,13 @@ def evaluate(
     finally:
         worlds.close()
     return [results[key] for key in sorted(results)]
+
+
+def agent_kwargs(agent: Agent, env: AudioEnvConfig, split: str) -> dict[str, Any]:
+    """The environment arguments that an evaluation sets itself: the split and what the agent observes."""
+    if not env.is_aural:
+        return {}
+    return {"split": split, **({} if agent.obs_mode is None else {"obs_mode": agent.obs_mode})}
 
 
 def episode_result(seed: int, info: dict[str, Any]) -> Episode:
@@ -125,7 +129,22 @@ def summarise(episodes: list[Episode]) -> dict[str, Interval]:
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """What is kept of an evaluation: one agent on one environment id."""
+    """What is kept of an evaluation: one agent on one environment id.
+
+    Attributes:
+        env_id, env_kwargs: the task, and the arguments that differ from the id's own.
+        agent: as shown in tables.
+        split: whose sounds were heard, "train" or "test".
+        first_seed: of the episodes, which are seeded one after another from it.
+        episodes: one line each, see `evaluate`.
+        wall_seconds: what the evaluation took.
+        training: of an agent that has learned: steps, seed and wall time (s, over all resumes) that led to the
+            weights evaluated.
+        command: the command line.
+        schema: version of this form.
+        created: when, UTC.
+        source, versions, hardware: commit, packages and machine.
+    """
 
     env_id: str
     env_kwargs: dict[str, Any]
@@ -163,22 +182,23 @@ def record(
     agent: Agent,
     env: AudioEnvConfig,
     episodes: int = 100,
-    training: dict[str, Any] | None = None,
     command: str = "",
     **options: Any,
 ) -> EvaluationRecord:
-    """Evaluate (see `evaluate` for the options) and make the record."""
+    """Evaluate (see `evaluate` for the options) and make the record, with what is known of the agent's training."""
+    split = options.get("split", "test")
     began = time.perf_counter()
     lines = evaluate(agent, env, episodes, **options)
+    kwargs = {**env.task_kwargs(), **agent_kwargs(agent, env, split)}
     return EvaluationRecord(
         env_id=env.id,
-        env_kwargs=env.task_kwargs(),
+        env_kwargs={key: value for key, value in kwargs.items() if key != "split"},
         agent=agent.name,
-        split=options.get("split", "test"),
+        split=split,
         first_seed=options.get("seed", EVAL_SEED),
         episodes=lines,
         wall_seconds=round(time.perf_counter() - began, 3),
-        training=training or {},
+        training=agent.training if isinstance(agent, PolicyAgent) else {},
         command=command,
     )
 
@@ -201,7 +221,7 @@ class PolicyAgent:
         self._worlds: gym.vector.VectorEnv | None = None
         self._actions: np.ndarray | None = None
         self.training: dict[str, Any] = {}
-        """Steps and seed of its training, for records."""
+        """Steps, seed and wall time of its training, for records."""
 
     def attach(self, worlds: gym.vector.VectorEnv) -> None:
         """Take the spaces."""
@@ -260,7 +280,8 @@ def load_policy_agent(
     policy, _, _ = rebuild_policy(data, config, str(file))
     policy.set_training_mode(False)
     agent = PolicyAgent(policy, config, name=config.name)
-    agent.training = {"steps": decode_policy(data, str(file))[1]["step"], "seed": config.train.seed}
+    step = decode_policy(data, str(file))[1]["step"]
+    agent.training = {**run.training_facts(file, step), "seed": config.train.seed}
     return agent
 
 
@@ -281,11 +302,11 @@ def load_zip_agent(
     from auralnav.agents.checkpoint import load_zip
 
     file = Path(path)
-    if not trust:
-        load_zip(file, "", trust=False)  # says why not
-    config = RunFolder.open(file.parent).load_config(overrides)
+    run = RunFolder.open(file.parent)
+    config = run.load_config(overrides)
     model = load_zip(file, config.algorithm, trust)
     model.policy.set_training_mode(False)
     agent = PolicyAgent(model.policy, config, name=config.name)
-    agent.training = {"steps": model.num_timesteps, "seed": config.train.seed}
+    # The zip is written at the end of a training, from the weights that policy.safetensors holds then.
+    agent.training = {**run.training_facts(run.policy, model.num_timesteps), "seed": config.train.seed}
     return agent

@@ -9,7 +9,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from auralnav.agents.baselines import Agent
-from auralnav.agents.evaluate import EVAL_SEED
+from auralnav.agents.evaluate import EVAL_SEED, agent_kwargs
+from auralnav.agents.sb3_env import METRICS, world_info
 from auralnav.agents.video import Recorder
 from auralnav.configs.schema import AudioEnvConfig
 from auralnav.errors import AuralNavError
@@ -29,33 +30,29 @@ def film(
     import auralnav
 
     auralnav.register_envs()
-    kwargs: dict[str, Any] = {**env.task_kwargs(), "split": split}
-    if agent.obs_mode is not None:
-        kwargs["obs_mode"] = agent.obs_mode
+    if not env.is_aural:
+        raise AuralNavError(f"{env.id} has no scene to draw: videos are of AuralNav environments only")
     worlds = gym.make_vec(
         env.id,
         num_envs=1,
         vectorization_mode="sync",
         vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
-        **kwargs,
+        **{**env.task_kwargs(), **agent_kwargs(agent, env, split)},
     )
     assert isinstance(worlds, SyncVectorEnv)
-    world = worlds.envs[0].unwrapped
-    if not hasattr(world, "scene"):
-        raise AuralNavError(f"{env.id} has no scene to draw: videos are of AuralNav environments only")
+    world: Any = worlds.envs[0].unwrapped
     recorder = Recorder(frames_per_step)
     try:
         agent.attach(worlds)
         agent.reset(1, seed)
         observation, info = worlds.reset(seed=[seed])
-        recorder.add(world.scene())  # type: ignore[attr-defined]
+        recorder.add(world.scene())
         start, over = np.ones(1, dtype=bool), False
         while not over:
             observation, _, terminated, truncated, info = worlds.step(agent.act(observation, start))
             start = np.zeros(1, dtype=bool)
-            recorder.add(world.scene())  # type: ignore[attr-defined]
+            recorder.add(world.scene())
             over = bool(terminated[0] or truncated[0])
     finally:
         worlds.close()
-    metrics = info.get("episode_metrics", {})
-    return recorder, {key: float(value[0]) for key, value in metrics.items() if not key.startswith("_")}
+    return recorder, world_info(info.get(METRICS), 0)

@@ -44,7 +44,7 @@ class PipeSpeaker:
         try:
             self._process.stdin.write(samples.tobytes())
             self._process.stdin.flush()
-        except (BrokenPipeError, OSError, ValueError):
+        except (OSError, ValueError):  # the player has gone, or the pipe is closed
             return False
         return True
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from auralnav.agents import demo, train
 from auralnav.agents.video import count_frames
 from auralnav.configs.load import parse_config
+from auralnav.errors import ConfigError
 
 TINY = """
 name: tiny-demo
@@ -42,8 +43,19 @@ def test_the_demo_makes_everything_it_promises(tmp_path):
     assert result.steps == 600  # the config's own: more would have fitted
     assert result.curve.read_bytes().startswith(b"\x89PNG")
     assert count_frames(result.video)[0] > 12
+    best = json.loads((result.run / "eval" / "best.json").read_text())
     record = json.loads((result.run / "eval" / "demo-policy.json").read_text())
-    assert record["training"]["steps"] == 600 and len(record["episodes"]) == 3
+    # The record speaks of the weights that were evaluated: the best ones, not the last ones.
+    assert record["training"]["steps"] == best["step"] and len(record["episodes"]) == 3
+    assert record["training"]["wall_seconds"] == best["wall_seconds"] <= result.seconds
+    assert "240 steps each" in screen.getvalue()
+
+
+def test_a_folder_that_holds_a_run_is_refused_before_the_machine_is_timed(tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").touch()
+    monkeypatch.setattr(train, "start", lambda *_, **__: pytest.fail("timed already"))
+    with pytest.raises(ConfigError, match="holds a run already"):
+        demo.run_demo(parse_config(TINY), minutes=1.0, run_dir=tmp_path)
 
 
 def test_training_is_cut_to_the_minutes_given(monkeypatch):
