@@ -14,7 +14,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
 from auralnav.errors import ConfigError, ShapeError
-from auralnav.policies.ssm.cores import make_core, takes_no_decay
+from auralnav.policies.ssm.cores import make_core
 
 CORE_GROUP = "core"
 """Name of the optimizer's parameter groups that hold the memory core."""
@@ -74,16 +74,15 @@ class MemoryPolicy(ActorCriticPolicy):
         )
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        core = dict(self.core.named_parameters())
-        inside = {id(parameter) for parameter in core.values()}
+        core = list(self.core.parameters())
+        inside = {id(parameter) for parameter in core}
+        # State-space layers mark their rates and step sizes, which decay would spoil, as mamba_ssm does.
+        spared = [parameter for parameter in core if getattr(parameter, "_no_weight_decay", False)]
+        apart = {id(parameter) for parameter in spared}
         groups: list[dict[str, Any]] = [
             {"params": [parameter for parameter in self.parameters() if id(parameter) not in inside]},
-            {"params": [p for name, p in core.items() if not takes_no_decay(name)], "name": CORE_GROUP},
-            {
-                "params": [p for name, p in core.items() if takes_no_decay(name)],
-                "name": CORE_GROUP,
-                "weight_decay": 0.0,
-            },
+            {"params": [parameter for parameter in core if id(parameter) not in apart], "name": CORE_GROUP},
+            {"params": spared, "name": CORE_GROUP, "weight_decay": 0.0},
         ]
         return [group for group in groups if group["params"]]
 

@@ -13,6 +13,10 @@ from auralnav.policies.ssm.memory_core import MemoryCore
 
 D = 5
 VARIANTS: dict[str, tuple[str, dict]] = {
+    "mamba": ("mamba", {"d_model": 12, "d_state": 4}),
+    "mamba-2": ("mamba", {"d_model": 8, "d_state": 4, "n_layers": 2, "backend": "torch"}),
+    "mamba2": ("mamba2", {"d_model": 12, "d_state": 8, "headdim": 8}),
+    "mamba2-2": ("mamba2", {"d_model": 8, "d_state": 8, "headdim": 8, "n_layers": 2, "chunk_size": 8}),
     "gru": ("gru", {"d_model": 12}),
     "gru-2": ("gru", {"d_model": 8, "n_layers": 2}),
     "lstm": ("lstm", {"d_model": 12}),
@@ -63,11 +67,13 @@ def test_the_variants_cover_every_core():
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 17, 70])
 @pytest.mark.parametrize("p", [0.0, 0.25, 1.0])
-def test_forward_is_the_loop_of_step(core, steps, p):
+@pytest.mark.parametrize("recorded", [True, False], ids=["grad", "no-grad"])
+def test_forward_is_the_loop_of_step(core, steps, p, recorded):
     x, start = window(4, steps, steps, p)
     state = used_state(core, 4)
-    y, after = core(x, state, start)
-    y_loop, after_loop = loop(core, x, state, start)
+    with torch.set_grad_enabled(recorded):
+        y, after = core(x, state, start)
+        y_loop, after_loop = loop(core, x, state, start)
     assert y.shape == (4, steps, core.d_output)
     assert after.shape == (4, core.state_size)
     torch.testing.assert_close(y, y_loop, rtol=1e-4, atol=1e-5)
@@ -104,17 +110,30 @@ def test_a_window_split_anywhere_with_the_state_carried_is_the_whole(core, cut):
     torch.testing.assert_close(end_split, end, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("cut", [0, 1, 2, 6, 9])
-def test_nothing_before_a_start_reaches_after_it(core, cut):
+CUTS = [0, 1, 2, 6, 9]
+
+
+def cut_window(core: MemoryCore, cut: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, a used state and starts of two rows; in the first an episode begins at step `cut`."""
     x, _ = window(2, 10, 9)
     start = torch.zeros(2, 10, dtype=torch.bool)
     start[0, cut] = True
-    x.requires_grad_()
-    state = used_state(core, 2).requires_grad_()
+    return x.requires_grad_(), used_state(core, 2).requires_grad_(), start
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_nothing_before_a_start_reaches_after_it(core, cut):
+    x, state, start = cut_window(core, cut)
     y, after = core(x, state, start)
     fresh, after_fresh = core(x[:1, cut:], core.initial_state(1), start[:1, cut:])
     torch.testing.assert_close(y[:1, cut:], fresh, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(after[:1], after_fresh, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_no_gradient_crosses_a_start(core, cut):
+    x, state, start = cut_window(core, cut)
+    y, after = core(x, state, start)
     sources = [x, state] if core.state_size else [x]
     loss = y[0, cut:].square().sum() + after[0].square().sum()
     gradients = torch.autograd.grad(loss, sources)
@@ -157,8 +176,10 @@ def test_arguments_stay_as_they_were(core):
     x, start = window(3, 7, 6)
     state = used_state(core, 3)
     kept = x.clone(), state.clone(), start.clone()
-    core.step(x[:, 0], state, start[:, 0])
-    core(x, state, start)
+    for recorded in (True, False):
+        with torch.set_grad_enabled(recorded):
+            core.step(x[:, 0], state, start[:, 0])
+            core(x, state, start)
     for now, before in zip((x, state, start), kept, strict=True):
         assert torch.equal(now, before)
 

@@ -13,9 +13,12 @@ from auralnav.errors import ConfigError
 from auralnav.policies.ssm.memory_core import MemoryCore
 from auralnav.policies.ssm.memoryless import MemorylessCore
 from auralnav.policies.ssm.recurrent import RecurrentCore
+from auralnav.policies.ssm.ssm_core import mamba2_core, mamba_core
 from auralnav.policies.ssm.transformer import TransformerCore
 
 _BUILDERS: dict[str, Callable[..., MemoryCore]] = {
+    "mamba": mamba_core,
+    "mamba2": mamba2_core,
     "gru": partial(RecurrentCore, cell="gru"),
     "lstm": partial(RecurrentCore, cell="lstm"),
     "transformer": TransformerCore,
@@ -45,12 +48,6 @@ def make_core(name: str, d_input: int, **kwargs: Any) -> MemoryCore:
         return _BUILDERS[name](d_input, **kwargs)
     except TypeError as error:
         raise ConfigError(f"memory {name}: {error}; see the arguments of its class") from error
-
-
-def takes_no_decay(parameter_name: str) -> bool:
-    """Whether weight decay would spoil a parameter: a state-space layer's rates, time steps and skip."""
-    last = parameter_name.rpartition(".")[2]
-    return last in ("A_log", "D", "dt_bias") or parameter_name.endswith("dt_proj.bias")
 
 
 def parameter_count(module: nn.Module) -> int:
