@@ -180,7 +180,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     except OSError as error:
         if error.filename is None or error.strerror is None:
             raise
-        fix = "free some space" if is_full_disk(error) else "check its permissions"
+        fix = "free some space" if is_full_disk(error) else "check the path and its permissions,"
         where = f"{error.filename}: {error.strerror}"
         typer.echo(f"error: {where}; {fix} or choose another place", err=True)
         raise SystemExit(2) from error

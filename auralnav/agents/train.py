@@ -203,7 +203,7 @@ def _train(
             progress.say(line)
         if manifest is not None:
             session.load(manifest, callback)
-            if session.env_restarted:
+            if session.env_restarted and model.num_timesteps < config.train.total_steps:
                 progress.say(
                     f"{config.env.id} cannot save its state: its episodes start anew, the rest continues"
                 )
