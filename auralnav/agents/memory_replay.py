@@ -1,9 +1,9 @@
 """Sequence replay for Q-learning with a memory: one ring of rows a world, and a memory state every few rows.
 
-A row is an observation, the action taken there and the reward it brought. An episode that is cut off (by a time
-limit) gets one more row with its terminal observation: a network that runs along the rows reaches it in the right
-memory state, which is what the bootstrap there needs. A terminated episode needs none, for nothing follows it.
-So each observation is stored once, and episodes follow each other in a ring without gaps.
+A row is an observation, the action taken there and the reward it brought. An episode that is cut off (by a
+time limit) gets one more row with its terminal observation: a network that runs along the rows reaches it in
+the right memory state, which is what the bootstrap there needs. A terminated episode needs none, for nothing
+follows it. So each observation is stored once, and episodes follow each other in a ring without gaps.
 """
 
 from __future__ import annotations
@@ -15,47 +15,14 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from auralnav.agents.observation_storage import HALF_MAX, smallest_integer, storage_dtype
 from auralnav.errors import CheckpointError, ConfigError
 
 Observations = np.ndarray | dict[str, np.ndarray]
 
-# What a row's flags say: it is the first of an episode; the episode ended with its action, by the task or by a
-# limit; it holds a terminal observation and no action.
+# What a row's flags say: it is the first of an episode; the episode ended with its action, by the task or by
+# a limit; it holds a terminal observation and no action.
 FIRST, TERMINATED, TRUNCATED, TERMINAL = 1, 2, 4, 8
-_HALF_MAX = float(np.finfo(np.float16).max)
-
-
-def storage_dtype(space: spaces.Space, exact: bool = False) -> np.dtype:
-    """The smallest type that holds the observations of a space without harm.
-
-    Whole numbers (Discrete, MultiDiscrete, MultiBinary, integer boxes): the smallest integer type that holds
-    the space's bounds, exactly. Floats with two axes or more (spectrograms, waveforms, depth images), whose
-    bounds float16 can hold: float16, unless `exact`; it rounds by at most 2^-11 of the value (66 dB below a
-    sound) or 3e-8, whichever is more. All other floats: float32, for vectors are small, and a clock or a place
-    far out needs its digits.
-
-    Raises:
-        ConfigError: a space that SB3's networks cannot take either.
-    """
-    if isinstance(space, spaces.Discrete):
-        return _smallest_integer(int(space.start), int(space.start + space.n) - 1)
-    if isinstance(space, spaces.MultiDiscrete):
-        return _smallest_integer(int(space.start.min()), int((space.start + space.nvec).max()) - 1)
-    if isinstance(space, spaces.MultiBinary):
-        return np.dtype(np.uint8)
-    if not isinstance(space, spaces.Box):
-        raise ConfigError(f"{space}: the replay stores Box, Discrete, MultiDiscrete and MultiBinary spaces")
-    if space.dtype is not None and space.dtype.kind in "iub":
-        return _smallest_integer(int(space.low.min()), int(space.high.max()))
-    bound = max(np.abs(space.low).max(), np.abs(space.high).max())
-    return np.dtype(np.float16 if len(space.shape) >= 2 and bound <= _HALF_MAX and not exact else np.float32)
-
-
-def _smallest_integer(low: int, high: int) -> np.dtype:
-    for kind in (np.uint8, np.int8, np.int16, np.int32):
-        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
-            return np.dtype(kind)
-    return np.dtype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -92,7 +59,7 @@ class SequenceReplay:
     Args:
         buffer_size: rows of all worlds together, rounded down to whole blocks of `seq_len` a world.
         observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of those.
-        action_space: Discrete.
+        action_space: Discrete, from 0.
         device: where batches go; the rings are in main memory.
         n_envs: worlds.
         optimize_memory_usage: SB3's option; not needed here.
@@ -125,8 +92,10 @@ class SequenceReplay:
     ) -> None:
         if optimize_memory_usage:
             raise ConfigError("optimize_memory_usage: the sequence replay stores observations once; leave it")
-        if not isinstance(action_space, spaces.Discrete):
-            raise ConfigError(f"the sequence replay needs discrete actions, not {action_space}")
+        if not isinstance(action_space, spaces.Discrete) or action_space.start != 0:
+            raise ConfigError(
+                f"the sequence replay needs discrete actions that count from 0, not {action_space}"
+            )
         if min(seq_len, n_steps) < 1:
             raise ConfigError(f"seq_len {seq_len} and n_steps {n_steps} must be at least 1")
         if not 0 <= burn_in < seq_len:
@@ -144,14 +113,17 @@ class SequenceReplay:
                 f"{self.length} rows in each of {n_envs} worlds; use at least {need}"
             )
         self.device, self.n_envs = torch.device(device), n_envs
-        self.action_low = int(action_space.start)
-        parts = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {"": observation_space}
+        parts = (
+            observation_space.spaces
+            if isinstance(observation_space, spaces.Dict)
+            else {"": observation_space}
+        )
         total = n_envs * self.rows
         self._observations = {
-            key: np.zeros((total, *(part.shape or ())), storage_dtype(part, exact)) for key, part in parts.items()
+            key: np.zeros((total, *(part.shape or ())), storage_dtype(part, exact))
+            for key, part in parts.items()
         }
-        last = self.action_low + int(action_space.n) - 1
-        self._actions = np.zeros(total, _smallest_integer(self.action_low, last))
+        self._actions = np.zeros(total, smallest_integer(0, int(action_space.n) - 1))
         self._rewards = np.zeros(total, np.float32)
         self._flags = np.zeros(total, np.uint8)
         self._worlds = np.arange(n_envs)
@@ -162,6 +134,11 @@ class SequenceReplay:
     def allocate_states(self, state_size: int) -> None:
         """Make room for memory states of another size, while the replay is still empty."""
         self._states = np.zeros((self.n_envs * self.rows // self.seq_len, state_size), np.float16)
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of a memory state."""
+        return self._states.shape[1]
 
     @property
     def nbytes(self) -> int:
@@ -199,26 +176,29 @@ class SequenceReplay:
         """
         flags = FIRST * starts + TERMINATED * terminated + TRUNCATED * truncated
         at = self._append(self._worlds, before)
-        for key, ring in self._observations.items():
-            ring[at] = observations[key] if key else observations  # type: ignore[index,call-overload]
+        self._put_observations(at, observations)
         self._actions[at] = np.reshape(actions, -1)
         self._rewards[at] = rewards
         self._flags[at] = flags
         for world in np.flatnonzero(truncated).tolist():
             row = self._append(self._worlds[world : world + 1], after)
-            for key, ring in self._observations.items():
-                ring[row] = terminal_observations[world][key] if key else terminal_observations[world]
+            self._put_observations(row, terminal_observations[world])
             self._rewards[row] = 0.0
             self._flags[row] = TERMINAL
+
+    def _put_observations(self, at: np.ndarray, observations: Observations) -> None:
+        parts = observations if isinstance(observations, dict) else {"": observations}
+        for key, ring in self._observations.items():
+            ring[at] = parts[key]
 
     def _append(self, worlds: np.ndarray, states: torch.Tensor) -> np.ndarray:
         """Places of the next row of some worlds; their memory is stored where a block begins."""
         heads = self.written[worlds] % self.rows
         self.written[worlds] += 1
         begins = heads % self.seq_len == 0
-        if self._states.shape[1] and begins.any():
+        if self.state_size and begins.any():
             chosen = worlds[begins]
-            values = states[torch.from_numpy(chosen).to(states.device)].clamp(-_HALF_MAX, _HALF_MAX)
+            values = states[torch.from_numpy(chosen).to(states.device)].clamp(-HALF_MAX, HALF_MAX)
             self._states[(chosen * self.rows + heads[begins]) // self.seq_len] = values.cpu().numpy()
         return worlds * self.rows + heads
 
@@ -251,7 +231,8 @@ class SequenceReplay:
         ends = np.cumsum(np.maximum(last - first + 1, 0))
         if not ends[-1]:
             raise ConfigError(
-                f"learning_starts: no world has {self.burn_in + self.n_steps + 1} steps yet to learn from; raise it"
+                f"learning_starts: no world has {self.burn_in + self.n_steps + 1} steps yet to learn from; "
+                f"raise it"
             )
         drawn = np.random.randint(0, ends[-1], batch_size)
         worlds = np.searchsorted(ends, drawn, side="right")
@@ -259,7 +240,7 @@ class SequenceReplay:
         return self.sequences(worlds, blocks * self.seq_len, env)
 
     def sequences(self, worlds: np.ndarray, rows: np.ndarray, env: Any = None) -> SequenceBatch:
-        """The sequences [M] that begin with `rows` (counted from a world's first ever, multiples of seq_len)."""
+        """The sequences [M] that begin with `rows` (counted from a world's first, multiples of seq_len)."""
         steps = rows[:, None] + np.arange(self.length)  # [M, T]
         known = steps < self.written[worlds, None]
         at = worlds[:, None] * self.rows + steps % self.rows
@@ -306,7 +287,9 @@ class SequenceReplay:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Views of all rings by name; the first axis counts blocks of `seq_len` rows, world after world."""
-        rings = {f"observations/{key}" if key else "observations": ring for key, ring in self._observations.items()}
+        rings = {
+            f"observations/{key}" if key else "observations": ring for key, ring in self._observations.items()
+        }
         rings |= {"actions": self._actions, "rewards": self._rewards, "flags": self._flags}
         views = {name: ring.reshape(-1, self.seq_len, *ring.shape[1:]) for name, ring in rings.items()}
         return views | {"states": self._states}
@@ -320,7 +303,8 @@ class SequenceReplay:
         last = (self.written - 1) // self.seq_len
         blocks = self.rows // self.seq_len
         spans = [
-            world * blocks + np.arange(first[world], last[world] + 1) % blocks for world in self._worlds.tolist()
+            world * blocks + np.arange(first[world], last[world] + 1) % blocks
+            for world in self._worlds.tolist()
         ]
         return np.unique(np.concatenate(spans))
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.buffers import DictReplayBuffer
 
-from auralnav.agents.memory_replay import SequenceReplay, storage_dtype
+from auralnav.agents.memory_replay import SequenceReplay
+from auralnav.agents.observation_storage import storage_dtype
 from auralnav.errors import CheckpointError, ConfigError
 
 GAMMA = 0.9
@@ -120,7 +121,9 @@ class Rollout:
 
 
 def make(rows: int, worlds: int, **kwargs: Any) -> SequenceReplay:
-    return SequenceReplay(rows * worlds, BOX, spaces.Discrete(3), n_envs=worlds, gamma=GAMMA, state_size=3, **kwargs)
+    return SequenceReplay(
+        rows * worlds, BOX, spaces.Discrete(3), n_envs=worlds, gamma=GAMMA, state_size=3, **kwargs
+    )
 
 
 def check_everything(rollout: Rollout) -> None:
@@ -175,9 +178,15 @@ def test_sequences_are_those_of_a_list_of_episodes(data: st.DataObject):
     n_steps = data.draw(st.integers(1, 4), "n_steps")
     blocks = -(-(burn_in + seq_len + n_steps) // seq_len) + data.draw(st.integers(0, 3), "spare blocks")
     replay = make(
-        blocks * seq_len, data.draw(st.integers(1, 3), "worlds"), seq_len=seq_len, burn_in=burn_in, n_steps=n_steps
+        blocks * seq_len,
+        data.draw(st.integers(1, 3), "worlds"),
+        seq_len=seq_len,
+        burn_in=burn_in,
+        n_steps=n_steps,
     )
-    rollout = Rollout(replay, data.draw(st.integers(0, 2**31), "seed"), data.draw(st.sampled_from([1.2, 4.0, 30.0])))
+    rollout = Rollout(
+        replay, data.draw(st.integers(0, 2**31), "seed"), data.draw(st.sampled_from([1.2, 4.0, 30.0]))
+    )
     for _ in range(data.draw(st.integers(1, 4), "looks")):
         rollout.run(data.draw(st.integers(1, 3 * blocks * seq_len), "steps"))
         if data.draw(st.booleans(), "cut"):
@@ -228,7 +237,9 @@ def test_memory_is_what_the_formula_says_and_less_than_half_of_sb3():
     measured, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     observation = 2 * (2 * 33 * 16) + 4 * 24 + 1  # float16, float32, uint8
-    per_row = observation + 1 + 4 + 1 + 2 * state / seq_len  # action, reward, flags, a share of a float16 state
+    per_row = (
+        observation + 1 + 4 + 1 + 2 * state / seq_len
+    )  # action, reward, flags, a share of a float16 state
     assert replay.nbytes == worlds * rows * per_row
     assert measured == pytest.approx(replay.nbytes, rel=0.01)
     sb3 = DictReplayBuffer(worlds * rows, DICT, spaces.Discrete(4), device="cpu", n_envs=worlds)
@@ -269,7 +280,9 @@ def test_observations_are_stored_as_small_as_does_no_harm(space: spaces.Space, d
 
 
 def test_half_precision_rounds_as_the_rule_says():
-    values = np.concatenate([np.geomspace(1e-9, 6e4, 5000), -np.geomspace(1e-9, 6e4, 5000)]).astype(np.float32)
+    values = np.concatenate([np.geomspace(1e-9, 6e4, 5000), -np.geomspace(1e-9, 6e4, 5000)]).astype(
+        np.float32
+    )
     error = np.abs(values.astype(np.float16).astype(np.float32) - values)
     assert (error <= np.maximum(np.abs(values) * 2**-11, 3e-8)).all()
 
@@ -318,9 +331,13 @@ def test_states_too_large_for_half_precision_are_limited():
         ({"burn_in": -1}, r"burn_in: -1 must be"),
         ({"seq_len": 0}, r"seq_len 0 .* must be at least 1"),
         ({"n_steps": 0}, r"n_steps 0 must be at least 1"),
-        ({"buffer_size": 15}, r"buffer_size: 15 is less than a sequence .* = 8 rows in each of 2 .* at least 16"),
+        (
+            {"buffer_size": 15},
+            r"buffer_size: 15 is less than a sequence .* = 8 rows in each of 2 .* at least 16",
+        ),
         ({"optimize_memory_usage": True}, r"optimize_memory_usage"),
         ({"action_space": BOX}, r"discrete actions"),
+        ({"action_space": spaces.Discrete(2, start=1)}, r"that count from 0"),
         ({"observation_space": spaces.Text(3)}, r"the replay stores Box"),
     ],
 )

@@ -1,0 +1,331 @@
+"""Deep Q-learning with a memory: SB3's DQN on sequences, in the way of R2D2.
+
+After Kapturowski et al., Recurrent experience replay in distributed reinforcement learning (2019): sequences
+begin in the memory state that was stored when acting, and a burn-in brings it up to date before anything is
+learned. Replay is uniform here, and all worlds share one exploration schedule.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from stable_baselines3 import DQN
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.save_util import load_from_pkl
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.utils import obs_as_tensor
+from torch import Tensor
+from torch.nn import functional as F
+
+from auralnav.agents.memory_dqn_policy import MemoryDQNPolicy, PredictState
+from auralnav.agents.memory_replay import SequenceBatch, SequenceReplay
+from auralnav.errors import CheckpointError
+
+_RESCALE_SLOPE = 1e-3
+
+
+class MemoryDQN(DQN):
+    """SB3's DQN whose Q-network remembers: any memory core by name, learned from sequences.
+
+    Exploration is drawn for each world. The memory takes in every step, explored or not, the warm-up too.
+
+    Args:
+        policy: "MlpPolicy", "CnnPolicy" or "MultiInputPolicy" (all `MemoryDQNPolicy`), or a subclass of it.
+        env: as SB3's.
+        memory: name of the core (`auralnav.policies.ssm.cores.CORES`).
+        memory_kwargs: arguments of the core.
+        dueling: a shared value and advantages.
+        double: the online network chooses the next action that the target network values.
+        rescale: learn h(Q), h(x) = sign(x)(√(|x|+1) − 1) + 0.001 x, for returns of many sizes (Pohlen et al.,
+            Observe and look further, 2018).
+        seq_len: steps learned from in a sequence; gradients reach as far back.
+        burn_in: steps before them that only refresh the stored memory state.
+        n_steps: rewards in a return before the bootstrap.
+        batch_size: sequences in an update.
+        learning_starts: environment steps before the first update.
+        replay_buffer_kwargs: further arguments of `SequenceReplay`.
+        kwargs: SB3's further arguments of `DQN`, by name.
+
+    Raises:
+        ConfigError: sizes that do not fit together, an unknown core or arguments it does not take.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MemoryDQNPolicy,
+        "CnnPolicy": MemoryDQNPolicy,
+        "MultiInputPolicy": MemoryDQNPolicy,
+    }
+    policy: MemoryDQNPolicy
+
+    def __init__(
+        self,
+        policy: str | type[MemoryDQNPolicy],
+        env: GymEnv | str,
+        *,
+        memory: str = "mamba2",
+        memory_kwargs: dict[str, Any] | None = None,
+        dueling: bool = False,
+        double: bool = True,
+        rescale: bool = False,
+        seq_len: int = 32,
+        burn_in: int = 8,
+        n_steps: int = 1,
+        batch_size: int = 16,
+        learning_starts: int = 1_000,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        _init_setup_model: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            batch_size=batch_size,
+            learning_starts=learning_starts,
+            replay_buffer_class=cast("type[ReplayBuffer]", SequenceReplay),
+            # Not DQN's own `n_steps`: that one is for SB3's buffers.
+            replay_buffer_kwargs={
+                **(replay_buffer_kwargs or {}),
+                "seq_len": seq_len,
+                "burn_in": burn_in,
+                "n_steps": n_steps,
+            },
+            policy_kwargs={
+                **(policy_kwargs or {}),
+                "memory": memory,
+                "memory_kwargs": dict(memory_kwargs or {}),
+                "dueling": dueling,
+            },
+            _init_setup_model=False,
+            **kwargs,
+        )
+        self.memory, self.double, self.rescale = memory, double, rescale
+        if _init_setup_model:
+            self._setup_model()
+
+    @property
+    def replay(self) -> SequenceReplay:
+        """The replay buffer under its own type."""
+        return cast(SequenceReplay, self.replay_buffer)
+
+    def _setup_model(self) -> None:
+        saved = self.policy_kwargs["memory"]
+        if self.memory != saved:
+            raise CheckpointError(
+                f"the checkpoint has the memory core {saved}, not {self.memory}; "
+                f"load it with memory={saved!r}"
+            )
+        self.replay_buffer_kwargs["gamma"] = self.gamma
+        fresh = self.replay_buffer is None
+        super()._setup_model()
+        core = self.policy.q_net.core
+        if fresh:
+            self.replay.allocate_states(core.state_size)
+        self.memory_state: Tensor = core.initial_state(self.n_envs)
+        """[N, S], the memory of the training worlds before their next observation."""
+        self._memory_before = self.memory_state
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        if reset_num_timesteps or self._last_obs is None:  # then SB3 resets the worlds
+            self.replay.cut_episodes()
+            self.memory_state = self.policy.q_net.core.initial_state(self.n_envs)
+        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        self._memory_before = self.memory_state
+        last: Any = self._last_obs
+        starts = torch.as_tensor(self._last_episode_starts, dtype=torch.bool, device=self.device)
+        with torch.no_grad():
+            values, self.memory_state = self.policy.q_net.step(
+                obs_as_tensor(last, self.device), self.memory_state, starts
+            )
+        greedy = values.argmax(dim=1).cpu().numpy()
+        rate = 1.0 if self.num_timesteps < learning_starts else self.exploration_rate
+        actions = self._explore(greedy, rate)
+        return actions, actions
+
+    def _explore(self, greedy: np.ndarray, rate: float) -> np.ndarray:
+        # All random numbers are drawn at every step: the stream does not depend on the outcomes.
+        explores = np.random.random(len(greedy)) < rate
+        drawn = np.random.randint(0, int(self.policy.q_net.action_space.n), len(greedy))
+        return np.where(explores, drawn, greedy)
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        normaliser = self._vec_normalize_env
+        raw: Any
+        if normaliser is None:
+            raw, new_raw, raw_reward = self._last_obs, new_obs, reward
+        else:
+            raw, new_raw = self._last_original_obs, normaliser.get_original_obs()
+            raw_reward = normaliser.get_original_reward()
+        cut_off = np.array([bool(info.get("TimeLimit.truncated")) for info in infos]) & dones
+        terminal = {world: infos[world]["terminal_observation"] for world in np.flatnonzero(cut_off).tolist()}
+        if normaliser is not None:
+            terminal = {world: normaliser.unnormalize_obs(obs) for world, obs in terminal.items()}
+        cast(SequenceReplay, replay_buffer).add(
+            raw,
+            buffer_action,
+            raw_reward,
+            cast(np.ndarray, self._last_episode_starts),
+            dones & ~cut_off,
+            cut_off,
+            terminal,
+            self._memory_before,
+            self.memory_state,
+        )
+        self._last_obs, self._last_original_obs = cast(Any, new_obs), cast(Any, new_raw)
+        self._last_episode_starts = dones
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: PredictState | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, PredictState | None]:
+        """Actions, ε-greedy for each world unless `deterministic`, and the new memory state.
+
+        Args:
+            observation: of one world or of n.
+            state: what the last call returned, a tuple of one array [n, S]; None before the first.
+            episode_start: bool [n], worlds whose episode begins with this observation.
+            deterministic: greedy actions only.
+
+        Raises:
+            ShapeError: a state of another core or of another number of worlds.
+        """
+        values, state, vectorised = self.policy.values(observation, state, episode_start)
+        actions = values.argmax(axis=1)
+        if not deterministic:
+            actions = self._explore(actions, self.exploration_rate)
+        return (actions if vectorised else actions[0]), state
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """Updates, each on `batch_size` sequences of the replay."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        losses = []
+        for _ in range(gradient_steps):
+            loss = self._loss(self.replay.sample(batch_size, env=self._vec_normalize_env))
+            losses.append(loss.item())
+            self.policy.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+        self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/loss", np.mean(losses))
+
+    def _loss(self, batch: SequenceBatch) -> Tensor:
+        """Mean Huber loss over the rows with a known target."""
+        net, target_net = self.policy.q_net, self.policy.q_net_target
+        burn_in, rows = self.replay.burn_in, self.replay.seq_len
+        state = batch.states
+        with torch.no_grad():
+            after, _ = target_net.run(batch.observations, state, batch.starts)
+            after = target_net.values(after[:, burn_in:])  # [M, L + n, A]
+            if burn_in:
+                _, state = net.run(
+                    _rows(batch.observations, slice(burn_in)), state, batch.starts[:, :burn_in]
+                )
+        outputs, _ = net.run(
+            _rows(batch.observations, slice(burn_in, None)), state, batch.starts[:, burn_in:]
+        )
+        values = net.values(outputs[:, :rows]).gather(2, batch.actions[:, :, None]).squeeze(2)  # [M, L]
+        with torch.no_grad():
+            chooser = net.values(outputs) if self.double else after
+            best = after.gather(2, chooser.argmax(dim=2, keepdim=True)).squeeze(2)  # [M, L + n]
+            best = best.gather(1, batch.bootstraps)
+            if self.rescale:
+                targets = rescale(batch.returns + batch.discounts * unscale(best))
+            else:
+                targets = batch.returns + batch.discounts * best
+        losses = F.smooth_l1_loss(values, targets, reduction="none")
+        return (losses * batch.mask).sum() / batch.mask.sum().clamp(min=1)
+
+    def set_parameters(
+        self, load_path_or_dict: Any, exact_match: bool = True, device: torch.device | str = "auto"
+    ) -> None:
+        """Put saved weights in place (SB3's interface).
+
+        Raises:
+            CheckpointError: weights of another network, for example of another memory core.
+        """
+        try:
+            super().set_parameters(load_path_or_dict, exact_match, device)
+        except RuntimeError as error:
+            detail = str(error).strip().splitlines()[-1].strip()
+            raise CheckpointError(
+                f"the checkpoint does not fit a network with memory {self.memory} ({detail}); "
+                f"build the model with the checkpoint's own memory and sizes"
+            ) from error
+
+    def load_replay_buffer(
+        self, path: str | Path | io.BufferedIOBase, truncate_last_traj: bool = True
+    ) -> None:
+        """Take a replay saved by `save_replay_buffer` (a pickle: only from a trusted place).
+
+        Raises:
+            CheckpointError: another kind of replay, or of another number of worlds.
+        """
+        replay = load_from_pkl(path, self.verbose)
+        if not isinstance(replay, SequenceReplay) or replay.n_envs != self.n_envs:
+            raise CheckpointError(
+                f"{path}: not a sequence replay of {self.n_envs} worlds; take one of a MemoryDQN with as many"
+            )
+        size = self.policy.q_net.core.state_size
+        if replay.state_size != size:
+            raise CheckpointError(
+                f"{path}: holds memory states of {replay.state_size}, not of {size} numbers; "
+                f"it is of another core"
+            )
+        replay.device = self.device
+        if truncate_last_traj:
+            replay.cut_episodes()
+        self.replay_buffer = cast(ReplayBuffer, replay)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "memory_state", "_memory_before"]
+
+
+def rescale(values: Tensor) -> Tensor:
+    """h(x) = sign(x)(√(|x|+1) − 1) + ε x with ε = 0.001 (Pohlen et al., 2018)."""
+    return values.sign() * (torch.sqrt(values.abs() + 1) - 1) + _RESCALE_SLOPE * values
+
+
+def unscale(values: Tensor) -> Tensor:
+    """The inverse of `rescale`, sign(x)(((√(1 + 4ε(|x| + 1 + ε)) − 1) / 2ε)² − 1) without the cancellation."""
+    shifted = values.abs() + 1 + _RESCALE_SLOPE
+    root = 2 * shifted / (1 + torch.sqrt(1 + 4 * _RESCALE_SLOPE * shifted))
+    return values.sign() * (root.square() - 1)
+
+
+def _rows(observations: Tensor | dict[str, Tensor], rows: slice) -> Any:
+    """Some rows [M, :, …] of observations."""
+    if isinstance(observations, dict):
+        return {key: part[:, rows] for key, part in observations.items()}
+    return observations[:, rows]
