@@ -1,0 +1,145 @@
+"""The compiled loops of single steps: the state is read and written once, its states [N] innermost.
+
+Arrays are flat float32 and contiguous. `new` may be `state`: the step is then in place.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from auralnav.policies.ssm.numba_lanes import (
+    LOG2_E,
+    WIDTH,
+    exp2,
+    fma,
+    load,
+    minus_log2_e,
+    ones,
+    splat,
+    store,
+    total,
+    zeros,
+)
+
+ONE = np.float32(1.0)
+EXPONENT = np.float32(LOG2_E)
+
+
+@njit(cache=True, nogil=True)
+def selective_step_rows(u, dt, a, b_in, c_out, skip, state, new, y, shape, rows):
+    """One step of Mamba: new = exp(Δ A) state + Δ B u, y = C new + D u.
+
+    Args:
+        u: [B, D].
+        dt: Δ, [B, D].
+        a: A, [D, N].
+        b_in: B, [B, N].
+        c_out: C, [B, N].
+        skip: D of the formula, [D].
+        state: [B, D, N].
+        new: [B, D, N], written.
+        y: [B, D], written.
+        shape: (D, N).
+        rows: (from, to), the rows of this call.
+    """
+    channels, order = shape
+    whole = order - order % WIDTH
+    for row in range(rows[0], rows[1]):
+        for channel in range(channels):
+            here = row * channels + channel
+            delta = dt[here]
+            held = delta * u[here]
+            rate, gain = splat(delta * EXPONENT), splat(held)
+            sums = zeros()
+            for n in range(0, whole, WIDTH):
+                kept = exp2(rate * load(a, channel * order + n))
+                value = fma(kept, load(state, here * order + n), gain * load(b_in, row * order + n))
+                store(new, here * order + n, value)
+                sums = fma(value, load(c_out, row * order + n), sums)
+            out = total(sums) + skip[channel] * u[here]
+            for n in range(whole, order):
+                kept = math.exp(delta * a[channel * order + n])
+                value = kept * state[here * order + n] + held * b_in[row * order + n]
+                new[here * order + n] = value
+                out += value * c_out[row * order + n]
+            y[here] = out
+
+
+@njit(cache=True, nogil=True)
+def head_step_rows(x, dt, a, b_in, c_out, skip, state, new, y, shape, rows):
+    """One step of Mamba-2: per head new = exp(Δ A) state + Δ x Bᵀ, y = new C + D x.
+
+    Args:
+        x: [B, H, P].
+        dt: Δ, [B, H].
+        a: A, [H].
+        b_in: B, [B, G, N].
+        c_out: C, [B, G, N].
+        skip: D of the formula, [H].
+        state: [B, H, P, N].
+        new: [B, H, P, N], written.
+        y: [B, H, P], written.
+        shape: (H, P, G, N).
+        rows: (from, to), the rows of this call.
+    """
+    heads, headdim, groups, order = shape
+    whole = order - order % WIDTH
+    for row in range(rows[0], rows[1]):
+        for head in range(heads):
+            delta = dt[row * heads + head]
+            kept = np.float32(math.exp(delta * a[head]))
+            decay = splat(kept)
+            group = (row * groups + head * groups // heads) * order
+            for place in range(headdim):
+                here = (row * heads + head) * headdim + place
+                held = delta * x[here]
+                gain = splat(held)
+                sums = zeros()
+                for n in range(0, whole, WIDTH):
+                    value = fma(decay, load(state, here * order + n), gain * load(b_in, group + n))
+                    store(new, here * order + n, value)
+                    sums = fma(value, load(c_out, group + n), sums)
+                out = total(sums) + skip[head] * x[here]
+                for n in range(whole, order):
+                    value = kept * state[here * order + n] + held * b_in[group + n]
+                    new[here * order + n] = value
+                    out += value * c_out[group + n]
+                y[here] = out
+
+
+@njit(cache=True, nogil=True)
+def conv_step_rows(x, weight, bias, taps, new, y, shape, rows):
+    """One step of the convolution: the taps move up by one, and y = silu(bias + Σ_k weight_k · tap_k).
+
+    Args:
+        x: [B, C].
+        weight: [C, K].
+        bias: [C].
+        taps: [B, C, K], newest last.
+        new: [B, C, K], written.
+        y: [B, C], written.
+        shape: (C, K).
+        rows: (from, to), the rows of this call.
+    """
+    channels, width = shape
+    whole = channels - channels % WIDTH
+    for row in range(rows[0], rows[1]):
+        first = row * channels
+        for channel in range(channels):
+            here = (first + channel) * width
+            out = bias[channel]
+            for k in range(width - 1):
+                tap = taps[here + k + 1]
+                new[here + k] = tap
+                out += weight[channel * width + k] * tap
+            new[here + width - 1] = x[first + channel]
+            y[first + channel] = out + weight[channel * width + width - 1] * x[first + channel]
+        for channel in range(0, whole, WIDTH):
+            value = load(y, first + channel)
+            store(y, first + channel, value / (ones() + exp2(value * minus_log2_e())))
+        for channel in range(whole, channels):
+            value = y[first + channel]
+            y[first + channel] = value / (ONE + math.exp(-value))
