@@ -56,7 +56,8 @@ def shoebox_rirs(
         float32 [S, M, n].
 
     Raises:
-        RoomError: sizes, positions or coefficients that describe no room.
+        RoomError: sizes, positions or coefficients that describe no room, or an order, rate, speed or length out
+            of range.
     """
     size = np.asarray(room_size, dtype=np.float64).reshape(1, -1)
     batch = shoebox_rirs_batch(
@@ -113,8 +114,8 @@ def shoebox_rirs_batch(
         raise RoomError(f"reflection has {walls.shape[1]} values a room; give 1 or {2 * dimensions}")
     if not ((walls >= 0) & (walls <= 1)).all():
         raise RoomError("reflection must lie in [0, 1] (an amplitude coefficient)")
-    if max_order < 0 or fs <= 0:
-        raise RoomError("max_order must be >= 0 and fs > 0")
+    if max_order < 0 or not (fs > 0 and c > 0) or (n_samples is not None and n_samples < 1):
+        raise RoomError("max_order must be >= 0, fs and c > 0, and n_samples >= 1 or None")
     sources3 = _places("sources", sources, sizes)
     mics3 = _places("mics", mics, sizes)
     sizes3 = np.zeros((rooms, 3))
@@ -165,7 +166,8 @@ def _whole_length(sizes: np.ndarray, max_order: int, fs: float, c: float) -> int
     return math.ceil(farthest * fs / c) + HALF_TAPS + 1
 
 
-@njit(cache=True)
+# Its own fastmath: Numba gives a function without one that of whichever caller is compiled first, and so other bits.
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def axis_images(length, position, order, low, high, places, gains):
     """Positions and reflection products of the images −order..order along one axis."""
     for n in range(-order, order + 1):

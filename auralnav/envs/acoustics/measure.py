@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,6 +66,15 @@ def decay_time(response: ArrayLike, fs: float, start_db: float = -5.0, stop_db: 
     return float(-60.0 / slope)
 
 
+@lru_cache(maxsize=16)
+def highpass_sections(fs: float, cutoff: float = 125.0, order: int = 4) -> NDArray[np.float64]:
+    """Second-order sections [order / 2, 6] of a Butterworth high-pass; `cutoff` and `fs` in Hz.
+
+    One array for all callers: not to be written to.
+    """
+    return signal.butter(order, cutoff, "highpass", fs=fs, output="sos")
+
+
 def highpass(response: ArrayLike, fs: float, cutoff: float = 125.0, order: int = 4) -> NDArray[np.float64]:
     """Causal Butterworth high-pass: takes away the rumble that images of one sign pile up at low frequencies.
 
@@ -77,7 +87,7 @@ def highpass(response: ArrayLike, fs: float, cutoff: float = 125.0, order: int =
     Returns:
         float64 [..., n].
     """
-    sections = signal.butter(order, cutoff, "highpass", fs=fs, output="sos")
+    sections = highpass_sections(fs, cutoff, order)
     return np.asarray(signal.sosfilt(sections, np.asarray(response, dtype=np.float64), axis=-1))
 
 

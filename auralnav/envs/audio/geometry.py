@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from auralnav.envs.acoustics.polygon import signed_area
 from auralnav.errors import RoomError
 
 Floats = NDArray[np.float64]
@@ -88,6 +89,40 @@ def _pieces_inside(segments: Floats, ax: float, ay: float, bx: float, by: float)
 
 
 @njit(cache=True, nogil=True)
+def _misses_box(
+    wall: Floats, ax: float, ay: float, bx: float, by: float, margin: float
+) -> bool:
+    """Whether ``wall`` [4] lies on one side of the box around a and b that is ``margin`` [m] wider."""
+    cx, cy, ex, ey = wall[0], wall[1], wall[2], wall[3]
+    x_lo, x_hi = min(ax, bx) - margin, max(ax, bx) + margin
+    y_lo, y_hi = min(ay, by) - margin, max(ay, by) + margin
+    return (
+        (cx < x_lo and ex < x_lo)
+        or (cx > x_hi and ex > x_hi)
+        or (cy < y_lo and ey < y_lo)
+        or (cy > y_hi and ey > y_hi)
+    )
+
+
+@njit(cache=True, nogil=True)
+def _sides(
+    wall: Floats, ax: float, ay: float, bx: float, by: float
+) -> tuple[float, float, float, float]:
+    """Where the ends c and e of ``wall`` [4] lie against the line ab, and a and b against the wall's line.
+
+    Twice the signed areas [m²] of the triangles abc, abe, cea and ceb.
+    """
+    cx, cy, ex, ey = wall[0], wall[1], wall[2], wall[3]
+    dx, dy, wx, wy = bx - ax, by - ay, ex - cx, ey - cy
+    return (
+        dx * (cy - ay) - dy * (cx - ax),
+        dx * (ey - ay) - dy * (ex - ax),
+        wx * (ay - cy) - wy * (ax - cx),
+        wx * (by - cy) - wy * (bx - cx),
+    )
+
+
+@njit(cache=True, nogil=True)
 def visible(segments: Floats, ax: float, ay: float, bx: float, by: float) -> bool:
     """Whether the straight line from a to b stays in closed free space; it may graze corners and walls.
 
@@ -98,21 +133,14 @@ def visible(segments: Floats, ax: float, ay: float, bx: float, by: float) -> boo
     if length2 <= EPS * EPS:
         return True
     tol = EPS * EPS * length2
-    x_lo, x_hi = min(ax, bx) - EPS, max(ax, bx) + EPS
-    y_lo, y_hi = min(ay, by) - EPS, max(ay, by) + EPS
     touch_a, touch_b, touch = False, False, False
     for s in range(segments.shape[0]):
+        if _misses_box(segments[s], ax, ay, bx, by, EPS):
+            continue
         cx, cy, ex, ey = segments[s, 0], segments[s, 1], segments[s, 2], segments[s, 3]
-        if (cx < x_lo and ex < x_lo) or (cx > x_hi and ex > x_hi):
-            continue
-        if (cy < y_lo and ey < y_lo) or (cy > y_hi and ey > y_hi):
-            continue
-        wx, wy = ex - cx, ey - cy
-        wall2 = wx * wx + wy * wy
-        side_c, side_e = dx * (cy - ay) - dy * (cx - ax), dx * (ey - ay) - dy * (ex - ax)
-        side_a, side_b = wx * (ay - cy) - wy * (ax - cx), wx * (by - cy) - wy * (bx - cx)
+        side_c, side_e, side_a, side_b = _sides(segments[s], ax, ay, bx, by)
         c_on, e_on = side_c * side_c <= tol, side_e * side_e <= tol
-        wall_tol = EPS * EPS * wall2
+        wall_tol = EPS * EPS * ((ex - cx) ** 2 + (ey - cy) ** 2)
         a_on, b_on = side_a * side_a <= wall_tol, side_b * side_b <= wall_tol
         if not (c_on or e_on or a_on or b_on):
             if (side_c > 0.0) != (side_e > 0.0) and (side_a > 0.0) != (side_b > 0.0):
@@ -141,20 +169,13 @@ def segment_free(segments: Floats, ax: float, ay: float, bx: float, by: float, c
     """
     if clearance <= 0.0:
         return visible(segments, ax, ay, bx, by)
-    x_lo, x_hi = min(ax, bx) - clearance, max(ax, bx) + clearance
-    y_lo, y_hi = min(ay, by) - clearance, max(ay, by) + clearance
-    dx, dy = bx - ax, by - ay
     limit = max(clearance - EPS, 0.0)
     limit2 = limit * limit
     for s in range(segments.shape[0]):
+        if _misses_box(segments[s], ax, ay, bx, by, clearance):
+            continue
         cx, cy, ex, ey = segments[s, 0], segments[s, 1], segments[s, 2], segments[s, 3]
-        if (cx < x_lo and ex < x_lo) or (cx > x_hi and ex > x_hi):
-            continue
-        if (cy < y_lo and ey < y_lo) or (cy > y_hi and ey > y_hi):
-            continue
-        wx, wy = ex - cx, ey - cy
-        side_c, side_e = dx * (cy - ay) - dy * (cx - ax), dx * (ey - ay) - dy * (ex - ax)
-        side_a, side_b = wx * (ay - cy) - wy * (ax - cx), wx * (by - cy) - wy * (bx - cx)
+        side_c, side_e, side_a, side_b = _sides(segments[s], ax, ay, bx, by)
         if side_c * side_e < 0.0 and side_a * side_b < 0.0:
             return False
         # two segments that do not cross are nearest at an end of one of them
@@ -181,12 +202,6 @@ def contains_points(segments: Floats, points: Floats, clearance: float) -> NDArr
     return out
 
 
-def signed_area(polygon: Floats) -> float:
-    """Area [m²] of ``polygon`` [V, 2] by the shoelace formula; positive when counter-clockwise."""
-    x, y = polygon[:, 0], polygon[:, 1]
-    return float(0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
-
-
 def _edges(polygon: Floats) -> Floats:
     return np.ascontiguousarray(np.concatenate([polygon, np.roll(polygon, -1, axis=0)], axis=1))
 
@@ -202,9 +217,7 @@ def _turns(polygon: Floats) -> Floats:
 @njit(cache=True, nogil=True)
 def _gap2(a: Floats, b: Floats) -> float:
     """Squared distance between two walls (rows of four), zero when they cross."""
-    dx, dy, wx, wy = a[2] - a[0], a[3] - a[1], b[2] - b[0], b[3] - b[1]
-    side_c, side_e = dx * (b[1] - a[1]) - dy * (b[0] - a[0]), dx * (b[3] - a[1]) - dy * (b[2] - a[0])
-    side_a, side_b = wx * (a[1] - b[1]) - wy * (a[0] - b[0]), wx * (a[3] - b[1]) - wy * (a[2] - b[0])
+    side_c, side_e, side_a, side_b = _sides(b, a[0], a[1], a[2], a[3])
     if side_c * side_e < 0.0 and side_a * side_b < 0.0:
         return 0.0
     ends = min(
