@@ -63,6 +63,8 @@ class PolygonImages:
         c: speed of sound, m/s (for the diffraction loss).
         geodesic_path: shortest path in the plan between two points; without it a blocked direct sound is
             silent.
+        farthest: m; a diffracted sound from farther away is drawn at this distance, with the level of its own:
+            a renderer that leaves late images to a tail loses neither its direction nor its level.
 
     Where the direct sound is blocked, a virtual source stands in the direction of the path's corner nearest
     the listener, as far away as the path is long, weakened by :func:`maekawa_loss` of the whole detour at
@@ -84,6 +86,7 @@ class PolygonImages:
         max_order: int = 3,
         c: float = SPEED_OF_SOUND,
         geodesic_path: PathFinder | None = None,
+        farthest: float = math.inf,
     ) -> None:
         if not (math.isfinite(height) and height > 0.0):
             raise RoomError(f"the room's height is {height}; give a positive height in metres")
@@ -93,9 +96,10 @@ class PolygonImages:
         self.max_order = int(max_order)
         self.c = float(c)
         self.geodesic_path = geodesic_path
+        self.farthest = float(farthest)
         outline = _sides(corners, "the outline", 1.0)
         # Corners counter-clockwise, whichever way they were given.
-        self.outline = outline[:, :2].copy() if _area(corners) > 0 else outline[::-1, :2].copy()
+        self.outline = outline[:, :2].copy() if signed_area(corners) > 0 else outline[::-1, :2].copy()
         chains = [outline, *(_sides(o, f"obstacle {i}", -1.0) for i, o in enumerate(obstacles))]
         sides = np.concatenate(chains)
         walls = len(sides)
@@ -163,7 +167,7 @@ class PolygonImages:
         places, gains = _join(seen, tree.places, tree.gains, tree.orders, heights, mirrors, self.max_order)
         if self.geodesic_path is None or (len(seen) and seen[0] == 0):
             return places, gains
-        bent = self._diffracted(source, listener, heights, mirrors)
+        bent = self._diffracted(self.geodesic_path, source, listener, heights, mirrors)
         return np.concatenate([bent[0], places]), np.concatenate([bent[1], gains])
 
     def _levels(self, z: float) -> tuple[Floats, Floats]:
@@ -176,10 +180,9 @@ class PolygonImages:
         return heights, mirrors
 
     def _diffracted(
-        self, source: Floats, listener: Floats, heights: Floats, mirrors: Floats
+        self, find_path: PathFinder, source: Floats, listener: Floats, heights: Floats, mirrors: Floats
     ) -> tuple[Floats, Floats]:
-        assert self.geodesic_path is not None
-        path = np.asarray(self.geodesic_path(listener[:2], source[:2]), dtype=np.float64)
+        path = np.asarray(find_path(listener[:2], source[:2]), dtype=np.float64)
         length = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
         toward = path[1] - path[0]
         toward = toward / max(float(np.linalg.norm(toward)), 1e-9)
@@ -187,7 +190,11 @@ class PolygonImages:
         straight = float(np.linalg.norm(source[:2] - listener[:2]))
         detour = np.hypot(length, rise) - np.hypot(straight, rise)
         gains = mirrors * 10.0 ** (-maekawa_loss(detour, c=self.c) / 20.0)
-        spot = listener[:2] + length * toward
+        drawn = length
+        if math.hypot(length, source[2] - listener[2]) > self.farthest:
+            drawn = math.sqrt(max(self.farthest**2 - (source[2] - listener[2]) ** 2, 0.0))
+            gains *= np.hypot(drawn, rise) / np.hypot(length, rise)
+        spot = listener[:2] + drawn * toward
         places = np.column_stack([np.broadcast_to(spot, (len(heights), 2)), heights])
         order = self.max_order
         nearest = order + np.array(sorted(range(-order, order + 1), key=abs))
@@ -224,14 +231,14 @@ def _sides(corners: ArrayLike, name: str, sense: float) -> Floats:
     if points.ndim != 2 or points.shape[0] < 3 or points.shape[1] != 2 or not np.isfinite(points).all():
         raise RoomError(f"{name} has shape {points.shape}; give 3 or more finite corners [V, 2] in metres")
     after = np.roll(points, -1, axis=0)
-    area = _area(points)
+    area = signed_area(points)
     if abs(area) < 1e-6:
         raise RoomError(f"{name} has no area; list its corners in order around it")
     return np.hstack([points, after]) if area * sense > 0 else np.hstack([after, points])
 
 
-def _area(corners: ArrayLike) -> float:
-    """Signed area, m²: positive for corners in counter-clockwise order."""
+def signed_area(corners: ArrayLike) -> float:
+    """Area, m², of a polygon [V, 2] by the shoelace formula; positive when counter-clockwise."""
     x, y = np.asarray(corners, dtype=np.float64).T
     return 0.5 * float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -11,11 +12,10 @@ from scipy.ndimage import uniform_filter1d
 
 from auralnav.envs.acoustics.fractional import SPEED_OF_SOUND
 from auralnav.envs.acoustics.head import EAR_DISTANCE, HeadModel
-from auralnav.envs.acoustics.walls import BIN_SECONDS, JOIN_SECONDS
+from auralnav.envs.acoustics.walls import BIN_SECONDS, TailDesign
 
 _BANK_SAMPLES = 2**19
 _EVEN_SECONDS = 0.012
-_DYNAMIC_DB = 60.0  # the tail ends where it has decayed this far
 
 
 def diffuse_coherence(frequency: np.ndarray, distance: float = EAR_DISTANCE, c: float = SPEED_OF_SOUND):
@@ -52,9 +52,9 @@ def diffuse_noise(
     return sfft.irfft(pair, n)
 
 
-def tail_samples(rt60: float, fs: int) -> int:
-    """Length of a response with tail: the whole decay to −60 dB."""
-    return max(math.ceil(rt60 * _DYNAMIC_DB / 60.0 * fs), math.ceil(2 * JOIN_SECONDS * fs))
+def tail_samples(tail: TailDesign, fs: int) -> int:
+    """Length of a response with its tail: the slowest decay to −60 dB, and twice the time to the join at least."""
+    return max(math.ceil(float(np.max(tail.rt60)) * fs), math.ceil(2 * tail.join * fs))
 
 
 @lru_cache(maxsize=4)
@@ -79,38 +79,37 @@ def cut_noise(head: HeadModel, start: int, n: int) -> np.ndarray:
 def late_tail(
     rng: np.random.Generator,
     sources: int,
-    rt60: np.ndarray | float,
     head: HeadModel,
-    late_energy: np.ndarray | float,
-    missing_energy: np.ndarray | None = None,
-    band_rt60: dict[float, float] | None = None,
+    tail: TailDesign,
+    bands: Mapping[float, TailDesign] | None = None,
 ) -> np.ndarray:
     """Tails of `sources` sources at two ears, from emission on (zero before the join but for what is missing).
 
-    The level is the energy of the complete set of images: its sum after the join decays exponentially with
-    `rt60`; before the join the tail stands in, bin by bin, for the images above the early order.
+    The level is the energy of the complete set of images: its sum after the join decays exponentially; before
+    the join the tail stands in, bin by bin, for the images above the early order.
 
     Args:
         rng: source of randomness.
         sources: number of sources (each has its own noise).
-        rt60: [sources] or scalar, s; with `band_rt60` the time of all bands not named.
         head: head model (sets the sampling rate and the diffuse field's colour).
-        late_energy: [sources] or scalar, Σ g²/(4πd)² after the join, 1/m².
-        missing_energy: float64 [sources, bins] or [bins] of BIN_SECONDS up to the join, 1/m², or None.
-        band_rt60: octave centre, Hz → s, where a band decays at its own rate.
+        tail: energies and decay times.
+        bands: octave centre, Hz → what holds in its stead for bands that decay at their own rate; the lowest and
+            the highest octave reach to 0 and fs/2.
 
     Returns:
         float32 [sources, 2, n].
     """
     fs = head.fs
-    n = tail_samples(max(float(np.max(rt60)), *(band_rt60 or {0.0: 0.0}).values()), fs)
+    bands = bands or {}
+    n = max(tail_samples(design, fs) for design in (tail, *bands.values()))
     noise = np.stack([cut_noise(head, int(rng.integers(_BANK_SAMPLES)), n) for _ in range(sources)])
-    if not band_rt60:
-        return noise * _envelope(n, rt60, fs, late_energy, missing_energy)
+    if not bands:
+        return noise * _envelope(n, fs, tail)
     total = np.zeros_like(noise)
-    for mask, seconds in _octaves(n, fs, rt60, band_rt60):
-        band = sfft.irfft(sfft.rfft(noise) * mask, n)
-        total += band * _envelope(n, seconds, fs, late_energy, missing_energy)
+    spectra = sfft.rfft(noise)
+    own = {_octave(centre): design for centre, design in bands.items()}
+    for octave, mask in _octave_masks(n, fs):
+        total += sfft.irfft(spectra * mask, n) * _envelope(n, fs, own.get(octave, tail))
     return total
 
 
@@ -124,30 +123,32 @@ def _even(noise: np.ndarray, fs: int) -> np.ndarray:
     return noise * np.sqrt(energy.mean(axis=-1, keepdims=True) / energy)
 
 
-def _envelope(n, rt60, fs, late_energy, missing_energy) -> np.ndarray:
-    """Standard deviation of the tail at each sample, float32 [sources or 1, 1, n]."""
-    join = round(JOIN_SECONDS * fs)
-    late = np.atleast_1d(np.asarray(late_energy, dtype=np.float64))[:, None]
-    rate = 6 * math.log(10) / (np.atleast_1d(rt60)[:, None] * fs)  # of energy, a sample
-    spread = np.exp(-0.5 * rate * np.arange(n - join)) * np.sqrt(late * rate)
+def _envelope(n: int, fs: int, tail: TailDesign) -> np.ndarray:
+    """Standard deviation of the tail at each sample, float32 [S, 1, n]."""
+    join = round(tail.join * fs)
+    rate = 6 * math.log(10) / (tail.rt60[:, None] * fs)  # of energy, a sample
+    spread = np.exp(-0.5 * rate * np.arange(n - join)) * np.sqrt(tail.late_energy[:, None] * rate)
     deviation = np.zeros((len(spread), n), dtype=np.float32)
     deviation[:, join:] = spread
-    if missing_energy is not None:
-        missing = np.atleast_2d(missing_energy)
-        slots = np.minimum((np.arange(join) / (fs * BIN_SECONDS)).astype(int), missing.shape[1] - 1)
-        deviation[:, :join] = np.sqrt(missing / (fs * BIN_SECONDS))[:, slots]
+    missing = tail.missing_energy
+    slots = np.minimum((np.arange(join) / (fs * BIN_SECONDS)).astype(int), missing.shape[1] - 1)
+    deviation[:, :join] = np.sqrt(missing / (fs * BIN_SECONDS))[:, slots]
     return deviation[:, None, :]
 
 
-def _octaves(n, fs, rt60, band_rt60):
-    """Power-complementary octave masks over the rfft grid, each with its decay time."""
-    frequency = np.maximum(np.linspace(0, fs / 2, n // 2 + 1), 1.0)
-    position = np.log2(frequency / 1000.0)
-    centres = np.arange(-4, math.ceil(math.log2(fs / 2000.0)) + 1)
-    times = {round(math.log2(hz / 1000.0)): seconds for hz, seconds in band_rt60.items()}
-    clipped = np.clip(position, centres[0], centres[-1])
-    for centre in centres:
-        # cos² ramps of neighbouring octaves sum to one in power.
-        weight = np.cos(0.5 * math.pi * np.clip(np.abs(clipped - centre), 0, 1))
-        if weight.any():
-            yield weight.astype(np.float32), times.get(int(centre), rt60)
+def _octave(hz: float) -> int:
+    """Number of the octave around `hz`, 0 for 1 kHz."""
+    return round(math.log2(hz / 1000.0))
+
+
+def _octave_masks(n: int, fs: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The octaves up to fs/2 and their amplitude masks float32 [n // 2 + 1], whose squares sum to 1.
+
+    Flat over the middle two thirds of an octave, cosine ramps across the edges.
+    """
+    position = np.log2(np.maximum(np.linspace(0, fs / 2, n // 2 + 1), 1.0) / 1000.0)
+    octaves = range(_octave(62.5), _octave(fs / 2) + 1)
+    position = np.clip(position, octaves[0], octaves[-1])
+    for octave in octaves:
+        ramp = np.clip(3.0 * np.abs(position - octave) - 1.0, 0.0, 1.0)
+        yield octave, np.cos(0.5 * math.pi * ramp).astype(np.float32)

@@ -7,46 +7,75 @@ the images are counted once into a table by arrival time and order, and every tr
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
-from scipy.signal import butter
 
 from auralnav.envs.acoustics.fractional import SPEED_OF_SOUND
 from auralnav.envs.acoustics.ism import shoebox_rirs
+from auralnav.envs.acoustics.measure import highpass_sections
 from auralnav.errors import RoomError
 
 BIN_SECONDS = 1e-3
 JOIN_SECONDS = 0.05
-"""Time after emission at which the late tail takes over from the early images."""
+"""Time after emission at which the late tail takes over from the early images, where the room is no larger than
+some 17 m; see :func:`join_seconds`."""
 
 _ORDERS = 96  # orders past this one share the last row: β^(2·96) is below −60 dB for every β < 0.965
 _BISECTIONS = 18  # to 4e-6 of a reflection
-_DECAY_DB = (
-    33.0  # images are counted until the decay asked for has reached this; an exponential stands for the rest
-)
+_DECAY_DB = 33.0  # images are counted until the decay asked for is there; an exponential stands for the rest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class TailDesign:
+    """What the late tail of a room must carry; S sources, or 1 for all of them alike.
+
+    Attributes:
+        rt60: float64 [S] decay time of the exponential after the join, s.
+        late_energy: float64 [S] Σ g²/(4πd)² of all images arriving at the join or later, 1/m².
+        missing_energy: float64 [S, join / BIN_SECONDS] the same per bin before the join, of the images above the
+            early order, 1/m².
+    """
+
+    rt60: np.ndarray
+    late_energy: np.ndarray
+    missing_energy: np.ndarray
+
+    @property
+    def join(self) -> float:
+        """When the exponential begins, s after emission."""
+        return self.missing_energy.shape[1] * BIN_SECONDS
+
+
+@dataclass(frozen=True, eq=False)
 class WallDesign:
     """What :func:`solve_reflection` finds.
 
     Attributes:
         reflection: amplitude coefficient of all six walls, in [0, 1).
-        tail_rt60: float64 [S] decay time of the exponential that must follow the join for a source's whole
-            response to have the T20 asked for (image energy decays fast at first and slowly later, so it is not
-            the request itself), s.
-        late_energy: float64 [S] Σ g²/(4πd)² of all images arriving at or after JOIN_SECONDS, 1/m².
-        missing_energy: float64 [S, JOIN_SECONDS / BIN_SECONDS] the same per bin before the join, of the images
-            above the early order, 1/m².
+        tail: what must follow the early images for a source's whole response to have the T20 asked for. Image
+            energy decays fast at first and slowly later, so the tail's decay time is not the request itself.
+        bands: the same for octaves (centre, Hz) that were asked to decay at a rate of their own.
     """
 
     reflection: float
-    tail_rt60: np.ndarray
-    late_energy: np.ndarray
-    missing_energy: np.ndarray
+    tail: TailDesign
+    bands: Mapping[float, TailDesign] = field(default_factory=dict)
+
+
+def join_seconds(farthest: float, c: float = SPEED_OF_SOUND) -> float:
+    """The join of a room in which ears and sources are up to `farthest` m apart, s: whole BIN_SECONDS.
+
+    JOIN_SECONDS, or later where the direct sound would come later: it is never left to the tail.
+    """
+    return max(JOIN_SECONDS, math.ceil(farthest / c / BIN_SECONDS) * BIN_SECONDS)
+
+
+def extra_decay(rt60: float, share: float) -> float:
+    """By how much faster energy decays in a band of reverberation time share · rt60 than at `rt60` s, 1/s."""
+    return 6.0 * math.log(10.0) / rt60 * (1.0 / share - 1.0)
 
 
 def eyring_reflection(room_size: np.ndarray, rt60: float, c: float = SPEED_OF_SOUND) -> float:
@@ -64,12 +93,17 @@ def solve_reflection(
     early_order: int,
     fs: int,
     c: float = SPEED_OF_SOUND,
+    join: float = JOIN_SECONDS,
+    band_shares: Mapping[float, float] | None = None,
 ) -> WallDesign:
     """Uniform reflection whose image energy decays with the T20 asked for, by bisection, and tails to match.
 
     Eyring's formula is only the starting scale: alone it decays some 43 % too slowly in small rooms, because
     images along the longest axis meet fewer walls than diffuse sound does. The reflection follows from the mean
     decay over the sources; each source's tail from its own early images, as they add up where the listener is.
+
+    A band with a share is given tails that make its T20 that share of `rt60`: what the images carry after the
+    early ones decays faster by :func:`extra_decay` from emission on. The early images are the same in all bands.
 
     Args:
         room_size: [3] m.
@@ -79,6 +113,8 @@ def solve_reflection(
         early_order: highest order drawn as single images.
         fs: sampling rate of the responses to come, Hz.
         c: speed of sound, m/s.
+        join: time after emission at which the tail takes over, s; see :func:`join_seconds`.
+        band_shares: octave centre, Hz → reverberation time as a share of `rt60`, for bands that have their own.
 
     Raises:
         RoomError: when no reflection below 1 reaches `rt60`.
@@ -89,23 +125,42 @@ def solve_reflection(
         )
     size = np.asarray(room_size, dtype=np.float64)
     places = np.asarray(sources, dtype=np.float64)
-    seconds = max(rt60 * _DECAY_DB / 60.0, 2 * JOIN_SECONDS)
-    tables = np.zeros((len(places), math.ceil(seconds / BIN_SECONDS), _ORDERS))
+    tables = np.zeros((len(places), _table_bins(rt60, join), _ORDERS))
     count_energy(size, places, np.asarray(listener, dtype=np.float64), BIN_SECONDS * c, tables)
     last = max(tables.shape[1] // 5, 1)
     beta = _solve_beta(tables.sum(axis=0), rt60, last)
     if not beta > 0:
         raise RoomError(f"rt60 {rt60} s is too long for a room of {size.tolist()} m; ask for a shorter one")
     powers = beta ** (2.0 * np.arange(_ORDERS))
-    join = round(JOIN_SECONDS / BIN_SECONDS)
+    bins = round(join / BIN_SECONDS)
     energy = tables @ powers
-    missing = tables[:, :join, early_order + 1 :] @ powers[early_order + 1 :]
-    drawn = _drawn_energy(size, places, np.asarray(listener), beta, early_order, fs, join, c)
+    missing = tables[:, :bins, early_order + 1 :] @ powers[early_order + 1 :]
+    drawn = _drawn_energy(size, places, np.asarray(listener), beta, early_order, fs, bins, c)
+    times = (np.arange(energy.shape[1]) + 0.5) * BIN_SECONDS
+    bands = {}
+    for centre, share in (band_shares or {}).items():
+        fading = np.exp(-extra_decay(rt60, share) * times)
+        bands[centre] = _tail(energy * fading, missing * fading[:bins], drawn, share * rt60, last)
+    return WallDesign(float(beta), _tail(energy, missing, drawn, rt60, last), bands)
+
+
+def _table_bins(rt60: float, join: float) -> int:
+    """Bins that hold a decay from 0 to −_DECAY_DB."""
+    return math.ceil(max(rt60 * _DECAY_DB / 60.0, 2 * join) / BIN_SECONDS)
+
+
+def _tail(
+    energy: np.ndarray, missing: np.ndarray, drawn: np.ndarray, rt60: float, last: int
+) -> TailDesign:
+    """Tails that give T20s of `rt60` s after the `drawn` and `missing` energy [S, bins before the join].
+
+    `energy` [S, all bins] is that of all images; `last` as :func:`_remainder` takes it.
+    """
+    join = missing.shape[1]
     late = np.array([row[join:].sum() + _remainder(row, rt60, last) for row in energy])
-    tail_rt60 = np.array(
-        [_solve_tail(d + m, e, rt60, len(energy[0])) for d, m, e in zip(drawn, missing, late, strict=True)]
-    )
-    return WallDesign(float(beta), tail_rt60, late, missing)
+    bins = _table_bins(rt60, join * BIN_SECONDS)
+    decay = [_solve_tail(d + m, e, rt60, bins) for d, m, e in zip(drawn, missing, late, strict=True)]
+    return TailDesign(np.array(decay), late, missing)
 
 
 def _drawn_energy(size, sources, listener, beta, order, fs, join, c) -> np.ndarray:
@@ -117,7 +172,7 @@ def _drawn_energy(size, sources, listener, beta, order, fs, join, c) -> np.ndarr
     samples = round(BIN_SECONDS * join * fs)
     response = shoebox_rirs(size, sources, listener[None], beta, order, fs, n_samples=samples, c=c)[:, 0]
     energy = np.zeros((len(response), join))
-    _add_filtered_energy(response, _highpass(fs), fs * BIN_SECONDS, energy)
+    _add_filtered_energy(response, highpass_sections(fs), fs * BIN_SECONDS, energy)
     return energy
 
 
@@ -135,11 +190,6 @@ def _add_filtered_energy(response, sections, per_bin, energy):
                 state[q, 1] = b2 * x - a2 * y
                 x = y
             energy[s, min(int(t / per_bin), energy.shape[1] - 1)] += x * x
-
-
-@lru_cache(maxsize=8)
-def _highpass(fs: int) -> np.ndarray:
-    return butter(4, 125.0, "highpass", fs=fs, output="sos")
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -15,7 +15,14 @@ from auralnav.envs.acoustics.polygon_rooms import late_energy, mean_reflection_f
 from auralnav.envs.acoustics.soundbank import ClipRef, SoundBank
 from auralnav.envs.acoustics.stream import BinauralStream, Images, Pose, StreamGroup
 from auralnav.envs.acoustics.tail import cut_noise, late_tail
-from auralnav.envs.acoustics.walls import JOIN_SECONDS, solve_reflection
+from auralnav.envs.acoustics.walls import (
+    BIN_SECONDS,
+    JOIN_SECONDS,
+    TailDesign,
+    extra_decay,
+    join_seconds,
+    solve_reflection,
+)
 from auralnav.envs.audio.episode import EAR_HEIGHT, Episode
 from auralnav.envs.audio.settings import AudioSettings
 
@@ -32,12 +39,19 @@ def stream_group(settings: AudioSettings, rooms: int) -> StreamGroup:
     reverberant = settings.rt60[1] > 0
     order = settings.max_order if reverberant else 0
     if reverberant and settings.renderer == "hybrid":
-        limit = round(JOIN_SECONDS * fs)
+        limit = round(_join(settings) * fs)
     else:
         limit = whole * (order + (2 if polygon else 1))  # in a polygon, a path round corners comes first
     sources = settings.num_sources + settings.distractors
     head = head_model(settings.head, fs)
     return StreamGroup(rooms, sources, settings.block, head, limit, direct_only=not (polygon or reverberant))
+
+
+def _join(settings: AudioSettings) -> float:
+    """Time after emission at which the tail takes over from the early images, s."""
+    if settings.room == "polygon":  # where what comes round corners from farther is drawn nearer
+        return JOIN_SECONDS
+    return join_seconds(math.hypot(*(side[1] for side in settings.room_size)))
 
 
 class RoomSound:
@@ -82,13 +96,19 @@ class RoomSound:
         size = np.array([*episode.plan.bounds[2:], episode.plan.height])
         listener = np.array([*episode.start[:2], self.ear_height])
         walls = solve_reflection(
-            size, episode.places(0), listener, episode.rt60, settings.max_order, settings.fs
+            size,
+            episode.places(0),
+            listener,
+            episode.rt60,
+            settings.max_order,
+            settings.fs,
+            join=_join(settings),
+            band_shares=dict(settings.band_rt60),
         )
         self.reflection = walls.reflection
         if settings.renderer != "hybrid":
             return None
-        count = len(episode.clips)
-        return late_tail(rng, count, walls.tail_rt60, self.head, walls.late_energy, walls.missing_energy)
+        return late_tail(rng, len(episode.clips), self.head, walls.tail, walls.bands)
 
     def _design_polygon(self, rng: np.random.Generator) -> np.ndarray | None:
         """As :meth:`_design`, for polygon rooms: walls and tail from the statistics of the diffuse field."""
@@ -98,12 +118,12 @@ class RoomSound:
         walls = plan.segments[:, 2:] - plan.segments[:, :2]
         surface = 2 * plan.area + float(np.linalg.norm(walls, axis=1).sum()) * plan.height
         tail = None
+        hybrid = self._settings.renderer == "hybrid"
         if episode.rt60 > 0:
             self.reflection = mean_reflection_for_rt60(volume, surface, episode.rt60)
-            if self._settings.renderer == "hybrid":
-                late = late_energy(volume, episode.rt60)
-                missing = missing_energy(volume, surface, episode.rt60, self._settings.max_order)
-                tail = late_tail(rng, len(episode.clips), episode.rt60, self.head, late, missing)
+            if hybrid:
+                design, bands = self._polygon_tails(volume, surface)
+                tail = late_tail(rng, len(episode.clips), self.head, design, bands)
         order = self._settings.max_order if episode.rt60 > 0 else 0
         self._polygon = PolygonImages(
             plan.boundary,
@@ -112,8 +132,22 @@ class RoomSound:
             self.reflection,
             order,
             geodesic_path=episode.geo.path,
+            farthest=0.99 * JOIN_SECONDS * SPEED_OF_SOUND if hybrid else math.inf,
         )
         return tail
+
+    def _polygon_tails(self, volume: float, surface: float) -> tuple[TailDesign, dict[float, TailDesign]]:
+        """The tail of a polygon room, and those of its bands."""
+        rt60 = self._episode.rt60
+        missing = missing_energy(volume, surface, rt60, self._settings.max_order)[None]
+        times = (np.arange(missing.shape[1]) + 0.5) * BIN_SECONDS
+
+        def design(share: float) -> TailDesign:
+            late = late_energy(volume, share * rt60)
+            left = np.exp(-extra_decay(rt60, share) * times)
+            return TailDesign(np.array([share * rt60]), np.array([late]), missing * left)
+
+        return design(1.0), {centre: design(share) for centre, share in self._settings.band_rt60}
 
     def _images(self, step: int, pose: Pose) -> Images:
         """Image sources at `step` heard from `pose`."""

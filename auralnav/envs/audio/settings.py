@@ -49,6 +49,8 @@ class AudioSettings:
         room_size: width, depth and height of a shoebox, m, at most 100; each a number, or a range from which it
             is drawn anew each episode.
         rt60: reverberation time, s, number or range; 0 or None: no reflections.
+        band_rt60: octave bands whose reverberation time is a share of `rt60` of their own: a mapping, or pairs, of
+            centre in Hz and share (0.25 to 2). It shapes what follows the early images, so "hybrid" alone has it.
         head: "sphere" (rigid sphere of 0.09 m), "none" (two free microphones 0.18 m apart) or the path of a SOFA
             file with a measured HRTF.
         renderer: "hybrid" (early images and a diffuse tail) or "ism" (images to `max_order` alone).
@@ -81,6 +83,7 @@ class AudioSettings:
     room: str = "shoebox"
     room_size: tuple[Any, Any, Any] = ((5.0, 10.0), (5.0, 10.0), (2.4, 3.5))
     rt60: Any = (0.15, 0.6)
+    band_rt60: Any = ()
     head: str = "sphere"
     renderer: str = "hybrid"
     max_order: int = 6
@@ -168,6 +171,7 @@ class AudioSettings:
                 f"rt60={self.rt60!r}; give at most 3 s (the images of a longer decay are too many)"
             )
         object.__setattr__(self, "rt60", rt60)
+        object.__setattr__(self, "band_rt60", self._bands())
         speed = as_range("source_speed", self.source_speed, low=0.0, exclusive=True)
         if speed[1] > 1.0:
             raise ConfigError(f"source_speed={self.source_speed!r}; give at most 1 m/s")
@@ -178,6 +182,31 @@ class AudioSettings:
                 f"num_obstacles={self.num_obstacles!r}; give a whole number from 0 to {MAX_OBSTACLES}, or a pair"
             )
         object.__setattr__(self, "num_obstacles", boxes)
+
+    def _bands(self) -> tuple[Range, ...]:
+        """`band_rt60` as pairs (octave centre, share), lowest first."""
+        given = self.band_rt60
+        pairs = tuple(given.items()) if isinstance(given, Mapping) else given
+        if not isinstance(pairs, (tuple, list)) or any(
+            not isinstance(pair, (tuple, list)) or len(pair) != 2 for pair in pairs
+        ):
+            raise ConfigError(f"band_rt60={given!r}; give pairs of octave centre and share, such as {{4000: 0.6}}")
+        bands = [
+            (_number("band_rt60", hz, low=0.0, exclusive=True), _number("band_rt60", share)) for hz, share in pairs
+        ]
+        octaves = [round(math.log2(centre / 1000.0)) for centre, _ in bands]
+        for (centre, share), octave in zip(bands, octaves, strict=True):
+            if not 60.0 <= centre <= 0.5 * self.fs or abs(math.log2(centre / 1000.0) - octave) > 0.05:
+                raise ConfigError(
+                    f"band_rt60: {centre:g} is no octave centre; give 63, 125, 250 … Hz, up to {self.fs // 2}"
+                )
+            if not 0.25 <= share <= 2.0:
+                raise ConfigError(f"band_rt60: {share:g} of rt60 at {centre:g} Hz; give a share from 0.25 to 2")
+        if len(set(octaves)) < len(octaves):
+            raise ConfigError(f"band_rt60={given!r} names an octave twice; give each once")
+        if bands and self.renderer != "hybrid":
+            raise ConfigError("band_rt60 needs renderer='hybrid': images alone decay alike in all bands")
+        return tuple(sorted(bands))
 
     @property
     def block(self) -> int:

@@ -22,7 +22,13 @@ from auralnav.envs.acoustics.images import FRONT_GUARD, back_guard, ear_response
 from auralnav.envs.acoustics.ism import image_count, shoebox_rirs
 from auralnav.envs.acoustics.measure import interaural
 from auralnav.envs.acoustics.tail import diffuse_coherence, diffuse_noise, late_tail
-from auralnav.envs.acoustics.walls import JOIN_SECONDS, _solve_beta, eyring_reflection, solve_reflection
+from auralnav.envs.acoustics.walls import (
+    JOIN_SECONDS,
+    TailDesign,
+    _solve_beta,
+    eyring_reflection,
+    solve_reflection,
+)
 from auralnav.errors import ConfigError, RoomError
 
 FS = 16000
@@ -124,8 +130,9 @@ def test_eyring_alone_decays_too_slowly(rt60: float) -> None:
     size = np.array([7.0, 6.0, 3.0])
     walls = solve_reflection(size, np.array([[1.0, 2.0, 1.0]]), np.array([5.0, 3.0, 1.5]), rt60, 6, FS)
     assert 0.3 < walls.reflection < eyring_reflection(size, rt60)
-    assert walls.late_energy.shape == (1,) and walls.missing_energy.shape == (1, round(JOIN_SECONDS * 1000))
-    assert 0.5 * rt60 < walls.tail_rt60[0] < 2 * rt60
+    tail = walls.tail
+    assert tail.late_energy.shape == (1,) and tail.missing_energy.shape == (1, round(JOIN_SECONDS * 1000))
+    assert 0.5 * rt60 < tail.rt60[0] < 2 * rt60 and tail.join == JOIN_SECONDS
 
 
 def test_no_decay_is_recognised() -> None:
@@ -149,9 +156,8 @@ def test_diffuse_coherence_of_noise() -> None:
 
 
 def test_bands_of_a_tail_decay_on_their_own() -> None:
-    tail = late_tail(
-        np.random.default_rng(0), 1, 0.4, open_ears(FS), 1.0, band_rt60={4000.0: 0.2, 8000.0: 0.2}
-    )
+    slow, fast = (TailDesign(np.array([t]), np.ones(1), np.zeros((1, 50))) for t in (0.4, 0.2))
+    tail = late_tail(np.random.default_rng(0), 1, open_ears(FS), slow, {4000.0: fast, 8000.0: fast})
 
     def slope(low: float, high: float) -> float:
         band = sosfilt(butter(4, [low, high], "bandpass", fs=FS, output="sos"), tail[0, 0].astype(float))

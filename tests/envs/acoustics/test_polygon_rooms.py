@@ -9,8 +9,12 @@ import pytest
 from auralnav.envs.acoustics.measure import decay_time
 from auralnav.envs.acoustics.polygon import PolygonImages
 from auralnav.envs.acoustics.polygon_rooms import late_energy, mean_reflection_for_rt60, missing_energy
+from auralnav.envs.acoustics.soundbank import ProceduralBank
 from auralnav.envs.acoustics.walls import BIN_SECONDS, JOIN_SECONDS
+from auralnav.envs.audio.episode import draw_episode
 from auralnav.envs.audio.geometry import FloorPlan
+from auralnav.envs.audio.room_sound import RoomSound, stream_group
+from auralnav.envs.audio.settings import AudioSettings
 from auralnav.errors import RoomError
 
 L_ROOM = np.array([[0, 0], [7, 0], [7, 3.2], [3.1, 3.2], [3.1, 6.4], [0, 6.4]])
@@ -124,3 +128,34 @@ def test_what_is_not_positive_is_refused(wrong: float) -> None:
         late_energy(wrong, 0.3)
     with pytest.raises(RoomError, match="surface"):
         missing_energy(50.0, wrong, 0.3, 6)
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_no_source_of_a_maze_is_silent(moving: bool) -> None:
+    """Wherever agent and sources stand, a direct or a diffracted sound comes before the hybrid's tail."""
+    settings = AudioSettings(room="polygon", moving=moving, horizon=60)
+    bank = ProceduralBank(settings.fs)
+    group = stream_group(settings, 1)
+    rng = np.random.default_rng(0)
+    bent = far = 0
+    for seed in range(150):
+        episode = draw_episode(seed, settings, bank)
+        sound = RoomSound(episode, settings, bank, group)
+        for x, y in [episode.start[:2], *(episode.plan.sample_point(rng, 0.2) for _ in range(4))]:
+            step = int(rng.integers(settings.horizon)) if moving else 0
+            pose = (x, y, sound.ear_height, 0.0)
+            places, gains, owners = sound._images(step, pose)
+            for k, source in enumerate(episode.places(step)):
+                assert (owners == k).any()
+                first = int(np.argmax(owners == k))
+                path = episode.geo.distance((x, y), source[:2])
+                length = math.hypot(path, source[2] - sound.ear_height)
+                drawn = float(np.linalg.norm(places[first] - pose[:3]))
+                assert drawn == pytest.approx(min(length, 0.99 * JOIN_SECONDS * 343.0), abs=1e-6)
+                assert drawn * settings.fs / 343.0 < group.limit
+                # A detour of 20 m costs some 34 dB.
+                level = gains[first] / drawn * length
+                assert 0.01 < level <= 1.0 + 1e-9
+                bent += level < 0.99
+                far += length > drawn + 1e-6
+    assert bent > 100 and far > 0

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from auralnav.envs.acoustics.head import open_ears, spherical_head
+from auralnav.envs.acoustics.head import HeadModel, open_ears, spherical_head
 from auralnav.envs.acoustics.images import FRONT_GUARD, back_guard, ear_responses, shoebox_images
 from auralnav.envs.acoustics.loops import SOURCE_GAIN, BlockedClip, blocked_clip, fit_loop
-from auralnav.envs.acoustics.stream import CROSSFADE_SECONDS, BinauralStream, StreamGroup
+from auralnav.envs.acoustics.stream import CROSSFADE_SECONDS, BinauralStream, Images, StreamGroup
 from auralnav.envs.acoustics.tail import late_tail
 from auralnav.envs.acoustics.walls import solve_reflection
 from auralnav.errors import SoundError
@@ -56,18 +56,22 @@ def reference(
     return np.array(out)
 
 
+def rendered(rng: np.random.Generator, head: HeadModel, rt60: float) -> tuple[Images, np.ndarray | None, int]:
+    """Images, tail and the sample at which it takes over, for a room of `rt60` s; 0: no reflections."""
+    if not rt60:
+        return shoebox_images(SIZE, SOURCES, np.zeros(6), 6), None, 600
+    walls = solve_reflection(SIZE, SOURCES, np.array(POSES[0][:3]), rt60, 6, FS)
+    images = shoebox_images(SIZE, SOURCES, np.full(6, walls.reflection), 6)
+    return images, late_tail(rng, 2, head, walls.tail), 800
+
+
 @pytest.mark.parametrize("block", [800, 4000, 8000])
 @pytest.mark.parametrize("rt60", [0.0, 0.3, 0.6])
 @pytest.mark.parametrize("head", [open_ears(FS), spherical_head(FS)], ids=["open", "sphere"])
 def test_it_is_the_convolution(head, rt60: float, block: int) -> None:
     rng = np.random.default_rng(0)
     clips = [BlockedClip(rng.standard_normal(48000).astype(np.float32), block, FS) for _ in range(2)]
-    reflection, tail, limit = 0.0, None, 600
-    if rt60:
-        walls = solve_reflection(SIZE, SOURCES, np.array(POSES[0][:3]), rt60, 6, FS)
-        reflection, limit = walls.reflection, 800
-        tail = late_tail(rng, 2, walls.tail_rt60, head, walls.late_energy, walls.missing_energy)
-    images = shoebox_images(SIZE, SOURCES, np.full(6, reflection), 6)
+    images, tail, limit = rendered(rng, head, rt60)
     group = StreamGroup(1, 2, block, head, limit, direct_only=rt60 == 0)
     stream = BinauralStream(group, 0, clips, OFFSETS, tail)
     heard = [stream.start(images, POSES[0]).copy()]
@@ -138,12 +142,7 @@ def test_a_room_sounds_the_same_in_any_company(rt60: float) -> None:
     head, block, rooms = spherical_head(FS), 4000, 3
     rng = np.random.default_rng(1)
     clips = [BlockedClip(rng.standard_normal(16000).astype(np.float32), block, FS) for _ in range(2)]
-    reflection, tail, limit = 0.0, None, 600
-    if rt60:
-        walls = solve_reflection(SIZE, SOURCES, np.array(POSES[0][:3]), rt60, 6, FS)
-        reflection, limit = walls.reflection, 800
-        tail = late_tail(rng, 2, walls.tail_rt60, head, walls.late_energy, walls.missing_energy)
-    images = shoebox_images(SIZE, SOURCES, np.full(6, reflection), 6)
+    images, tail, limit = rendered(rng, head, rt60)
     alone = StreamGroup(1, 2, block, head, limit, direct_only=rt60 == 0)
     together = StreamGroup(rooms, 2, block, head, limit, direct_only=rt60 == 0)
     single = BinauralStream(alone, 0, clips, OFFSETS, tail)
