@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from auralnav.envs.acoustics.head import MEASURED_DIRECTIONS, measured_head
+from auralnav.envs.acoustics.images import FRONT_GUARD, back_guard, ear_responses
 from auralnav.envs.acoustics.measure import interaural
 from auralnav.envs.acoustics.sofa import LEAD_SECONDS, load_sofa
 from auralnav.errors import MissingDependencyError, SoundError
@@ -139,3 +141,40 @@ def test_without_h5py_the_error_names_the_install_command(
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(MissingDependencyError, match="pip install h5py"):
         load_sofa(sofa, 16_000)
+
+
+def test_thousands_of_directions_are_quantised_to_a_bounded_table(tmp_path: Path) -> None:
+    """Each direction is heard through a measurement at most 6° away, and the diffuse field weighs all alike."""
+    rng = np.random.default_rng(0)
+    az, el = np.meshgrid(np.arange(0, 360, 3), np.arange(-87, 90, 3), indexing="ij")
+    places = np.column_stack([az.ravel(), el.ravel(), np.full(az.size, 1.2)]).astype(float)
+    irs = np.zeros((len(places), 2, 64))
+    # The lateral angle is the delay; the upper half of the sphere is twice as loud as the lower.
+    left = np.sin(np.deg2rad(places[:, 0])) * np.cos(np.deg2rad(places[:, 1]))
+    taps = np.arange(64)
+    for ear, side in enumerate((1, -1)):
+        irs[:, ear] = np.sinc(taps - 32 + 8 * side * left[:, None]) * np.hanning(64)
+    irs[places[:, 1] > 0] *= 2.0
+    path = write_sofa(tmp_path / "dense.sofa", **{"Data.IR": irs, "SourcePosition": places})
+    head = measured_head(str(path), RATE)
+    rows = len(head.table)
+    assert len(places) > 7000 and 1200 < rows <= 2 * MEASURED_DIRECTIONS
+    assert head.table.nbytes < 160e6
+    assert head.direction_bins.max() == rows - 1
+    for _ in range(200):
+        azimuth, height = rng.uniform(-np.pi, np.pi), rng.uniform(-1, 1)
+        flat = np.sqrt(1 - height**2)
+        place = 3.0 * np.array([[flat * np.cos(azimuth), flat * np.sin(azimuth), height]])
+        out = np.zeros((1, 2, FRONT_GUARD + 800 + back_guard(head)), dtype=np.float32)
+        images = (place, np.ones(1), np.zeros(1, dtype=np.int32))
+        ear_responses(images, (0.0, 0.0, 0.0, 0.0), head, out, 800)
+        _, itd = interaural(out[0], RATE, phat=False)
+        wanted = 16 * flat * np.sin(azimuth)
+        assert itd * RATE == pytest.approx(wanted, abs=16 * np.deg2rad(6.0) + 0.1)
+    # Below and above in front, both measured as one impulse: the level of the other half is twice as high.
+    lower, upper = (np.square(head.table[head.direction_bins[0, j, 0], 0]).sum() for j in (2, 16))
+    assert upper / lower == pytest.approx(4.0, rel=0.02)
+    # At a quarter of fs/2, over the solid angle; the measurements crowd at the poles.
+    gains = np.square(np.abs(irs @ np.exp(-2j * np.pi * 16 / 128 * taps))).mean(axis=1)
+    solid = np.cos(np.deg2rad(places[:, 1]))
+    assert head.power_gain[16] / lower == pytest.approx(solid @ gains / solid.sum(), rel=0.05)
