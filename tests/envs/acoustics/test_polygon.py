@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,21 @@ def test_a_blocked_source_is_heard_from_the_last_corner_as_far_as_the_path_is_lo
     assert distance == pytest.approx(np.hypot(length, 0.8))
     detour = np.hypot(length, 0.8) - np.hypot(4.0, 0.8)
     assert 20 * np.log10(gains[0]) == pytest.approx(-10 * np.log10(3 + 20 * 2 * detour * 1000 / 343.0))
+
+
+def test_a_diffracted_sound_beyond_the_farthest_is_drawn_there_at_its_own_level() -> None:
+    geodesics = Geodesics(FloorPlan(SQUARE, (BOX,), 3.0))
+    source, listener = [1.0, 2.4, 1.0], np.array([5.0, 2.4, 1.8])
+    rooms = [
+        PolygonImages(SQUARE, 3.0, [BOX], 0.5, 0, geodesic_path=geodesics.path, farthest=farthest)
+        for farthest in (math.inf, 3.0)
+    ]
+    (far, far_gain), (near, near_gain) = (room.images(source, listener) for room in rooms)
+    distances = [float(np.linalg.norm(places[0] - listener)) for places in (far, near)]
+    assert distances[0] > 4 and distances[1] == pytest.approx(3.0)
+    assert near_gain[0] / 3.0 == pytest.approx(far_gain[0] / distances[0])
+    bearings = [math.atan2(places[0, 1] - 2.4, places[0, 0] - 5.0) for places in (far, near)]
+    assert bearings[0] == pytest.approx(bearings[1])
 
 
 def test_floor_and_ceiling_mirror_the_diffracted_sound() -> None:

