@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,7 +23,7 @@ Span = tuple[int, int]
 
 def check(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> None:
     """Raise ShapeError unless `tensor` has `shape` and `dtype`, lies on the CPU and is not empty."""
-    if tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device.type != "cpu" or 0 in shape:
+    if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_cpu or 0 in shape:
         raise ShapeError(
             f"{name} is {list(tensor.shape)} {tensor.dtype} on {tensor.device}; "
             f"the compiled kernel takes {list(shape)} {dtype} on the CPU, no axis empty"
@@ -32,7 +32,11 @@ def check(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype 
 
 def flat(tensor: Tensor | None) -> np.ndarray:
     """The tensor's memory as one axis, copied only when it is not contiguous; an empty array for None."""
-    return NO_FLOATS if tensor is None else tensor.detach().contiguous().numpy().reshape(-1)
+    if tensor is None:
+        return NO_FLOATS
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    return tensor.contiguous().numpy().reshape(-1)
 
 
 def flat_episodes(seq_idx: Tensor | None) -> np.ndarray:
@@ -61,7 +65,9 @@ def shares(rows: int, blocks: int, passes: int) -> tuple[list[Span], list[Span]]
 
     One span of each when `passes`, the length of the inner loop in all, is small.
     """
-    threads = max(1, min(torch.get_num_threads(), passes // PASSES_PER_THREAD))
+    threads = min(torch.get_num_threads(), passes // PASSES_PER_THREAD)
+    if threads <= 1:
+        return [(0, rows)], [(0, blocks)]
     by_rows = min(rows, threads)
     by_blocks = min(blocks, threads // by_rows)
     return split(rows, by_rows), split(blocks, by_blocks)
@@ -72,11 +78,10 @@ def in_threads(work: Callable[[int, int], None], rows: int, blocks: int) -> None
 
     The threads live as long as the call: a pool that outlived it would not survive a fork.
     """
-    pairs: Iterator[Span] = ((i, j) for i in range(rows) for j in range(blocks))
-    own = next(pairs)
     if rows * blocks == 1:
-        work(*own)
+        work(0, 0)
         return
+    own, *pairs = itertools.product(range(rows), range(blocks))
     with ThreadPoolExecutor(rows * blocks - 1) as pool:
         others = [pool.submit(work, *pair) for pair in pairs]
         work(*own)

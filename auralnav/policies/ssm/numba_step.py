@@ -1,6 +1,6 @@
-"""Single steps of the convolution, of Mamba's scan and of Mamba-2's, compiled for the CPU.
+"""Single steps of Mamba's scan and of Mamba-2's, compiled for the CPU: one pass over the state.
 
-Without gradients each is one pass over the state. Where gradients are recorded, the scans of one step do the work.
+Where gradients are recorded, a scan of one step does the work.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from torch import Tensor
 
 from auralnav.errors import ShapeError
 from auralnav.policies.ssm.numba_arrays import check, flat, in_threads, shares
-from auralnav.policies.ssm.numba_conv import causal_conv
 from auralnav.policies.ssm.numba_scan import selective_scan
-from auralnav.policies.ssm.numba_step_kernels import conv_step_rows, head_step_rows, selective_step_rows
+from auralnav.policies.ssm.numba_step_kernels import head_step_rows, selective_step_rows
 from auralnav.policies.ssm.ssd_torch import chunk_step as chunk_step_torch
 
 
@@ -92,40 +91,6 @@ def chunk_step(
         return chunk_step_torch(*inputs)
     y = torch.empty(rows, heads, headdim)
     return y, _run(head_step_rows, inputs, y, inplace, (heads, headdim, groups, order))
-
-
-def conv_step(
-    x: Tensor, weight: Tensor, bias: Tensor, taps: Tensor, inplace: bool = False
-) -> tuple[Tensor, Tensor]:
-    """One step of the causal convolution: the taps move up by one, and y = silu(bias + Σ_k weight_k · tap_k).
-
-    Args:
-        x: input [B, C].
-        weight: [C, K].
-        bias: [C].
-        taps: the last K inputs before this step, newest last, [B, C, K].
-        inplace: write the new taps over `taps`; without gradients only.
-
-    Returns:
-        y [B, C] and the taps with `x` last [B, C, K], which are `taps` itself when in place.
-
-    Raises:
-        ShapeError: a shape, dtype or device other than these (float32, CPU), or in place with gradients.
-    """
-    if x.ndim != 2 or weight.ndim != 2:
-        raise ShapeError(f"x has {x.ndim} axes and weight {weight.ndim}; give x [B, C] and weight [C, K]")
-    rows, channels = x.shape
-    width = weight.shape[1]
-    check("x", x, (rows, channels))
-    check("weight", weight, (channels, width))
-    check("bias", bias, (channels,))
-    check("taps", taps, (rows, channels, width))
-    inputs = (x, weight, bias, taps)
-    if _records(inputs, inplace):
-        y = causal_conv(x[:, None], weight, bias, taps=taps[:, :, 1:])[:, 0]
-        return y, torch.cat((taps[:, :, 1:], x[:, :, None]), 2)
-    y = torch.empty(rows, channels)
-    return y, _run(conv_step_rows, inputs, y, inplace, (channels, width))
 
 
 def _records(inputs: tuple[Tensor, ...], inplace: bool) -> bool:

@@ -16,15 +16,12 @@ from auralnav.policies.ssm.numba_lanes import (
     exp2,
     fma,
     load,
-    minus_log2_e,
-    ones,
     splat,
     store,
     total,
     zeros,
 )
 
-ONE = np.float32(1.0)
 EXPONENT = np.float32(LOG2_E)
 
 
@@ -108,38 +105,3 @@ def head_step_rows(x, dt, a, b_in, c_out, skip, state, new, y, shape, rows):
                     new[here * order + n] = value
                     out += value * c_out[group + n]
                 y[here] = out
-
-
-@njit(cache=True, nogil=True)
-def conv_step_rows(x, weight, bias, taps, new, y, shape, rows):
-    """One step of the convolution: the taps move up by one, and y = silu(bias + Σ_k weight_k · tap_k).
-
-    Args:
-        x: [B, C].
-        weight: [C, K].
-        bias: [C].
-        taps: [B, C, K], newest last.
-        new: [B, C, K], written.
-        y: [B, C], written.
-        shape: (C, K).
-        rows: (from, to), the rows of this call.
-    """
-    channels, width = shape
-    whole = channels - channels % WIDTH
-    for row in range(rows[0], rows[1]):
-        first = row * channels
-        for channel in range(channels):
-            here = (first + channel) * width
-            out = bias[channel]
-            for k in range(width - 1):
-                tap = taps[here + k + 1]
-                new[here + k] = tap
-                out += weight[channel * width + k] * tap
-            new[here + width - 1] = x[first + channel]
-            y[first + channel] = out + weight[channel * width + width - 1] * x[first + channel]
-        for channel in range(0, whole, WIDTH):
-            value = load(y, first + channel)
-            store(y, first + channel, value / (ones() + exp2(value * minus_log2_e())))
-        for channel in range(whole, channels):
-            value = y[first + channel]
-            y[first + channel] = value / (ONE + math.exp(-value))

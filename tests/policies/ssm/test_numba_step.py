@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from auralnav.errors import ShapeError
 from auralnav.policies.ssm import numba_arrays
 from auralnav.policies.ssm.numba_scan import selective_scan
-from auralnav.policies.ssm.numba_step import chunk_step, conv_step, selective_step
+from auralnav.policies.ssm.numba_step import chunk_step, selective_step
 
 
 @pytest.fixture(autouse=True)
@@ -86,16 +85,6 @@ def test_a_step_of_mamba2_is_its_formula(sizes: tuple[int, int, int, int, int], 
     assert (h is inputs[6]) == inplace and torch.equal(before, inputs[6]) != inplace
 
 
-@pytest.mark.parametrize("inplace", [False, True])
-@pytest.mark.parametrize(("channels", "width"), [(32, 4), (21, 2), (5, 1)])
-def test_a_step_of_the_convolution_moves_the_taps(channels: int, width: int, inplace: bool) -> None:
-    x, weight, bias, taps = normal(2, channels), normal(channels, width), normal(channels), normal(2, channels, width)
-    moved = torch.cat((taps[:, :, 1:], x[:, :, None]), 2)
-    y, after = conv_step(x, weight, bias, taps, inplace=inplace)
-    close((y,), (F.silu((moved.double() * weight).sum(-1) + bias),))
-    assert torch.equal(after, moved) and (after is taps) == inplace
-
-
 def test_steps_in_a_loop_are_the_scan() -> None:
     (_, _, A, _, _, D, h), L = mamba(2, 32, 16), 40
     u, dt, B, C = normal(2, L, 32), normal(2, L, 32).abs(), normal(2, L, 16), normal(2, L, 16)
@@ -116,20 +105,12 @@ def test_in_place_writes_through_a_transposed_state() -> None:
     close((memory.transpose(1, 2),), expected[1:])
 
 
-@pytest.mark.parametrize("kind", ["mamba", "mamba2", "conv"])
+@pytest.mark.parametrize("kind", ["mamba", "mamba2"])
 def test_a_step_that_records_has_the_gradients_of_its_formula(kind: str) -> None:
     if kind == "mamba":
         inputs, step, exact = mamba(2, 16, 16), selective_step, mamba_exact
-    elif kind == "mamba2":
-        inputs, step, exact = mamba2(2, 4, 4, 2, 16), chunk_step, mamba2_exact
     else:
-        inputs, step = [normal(2, 16), normal(16, 4), normal(16), normal(2, 16, 4)], conv_step
-
-        def exact(inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
-            x, weight, bias, taps = inputs
-            moved = torch.cat((taps[:, :, 1:], x[:, :, None]), 2)
-            return F.silu((moved * weight).sum(-1) + bias), moved
-
+        inputs, step, exact = mamba2(2, 4, 4, 2, 16), chunk_step, mamba2_exact
     ours = [x.clone().requires_grad_() for x in inputs]
     doubles = [x.double().requires_grad_() for x in inputs]
     got, expected = step(*ours), exact(doubles)
@@ -160,5 +141,3 @@ def test_wrong_tensors_are_one_line() -> None:
     heads = mamba2(1, 3, 2, 2, 16)
     with pytest.raises(ShapeError, match="2 groups for 3 heads"):
         chunk_step(*heads)
-    with pytest.raises(ShapeError, match="taps is"):
-        conv_step(normal(2, 8), normal(8, 4), normal(8), normal(2, 8, 3))
