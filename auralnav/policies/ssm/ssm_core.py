@@ -43,6 +43,7 @@ class SSMCore(MemoryCore):
         tokens = self.input(x)
         after: list[Tensor] = []
         for norm, layer, before in zip(self.norms, self.layers, self._unpack(state), strict=True):
+            assert isinstance(layer, SSMLayer)
             mixed, new = layer.step(norm(tokens), before, inplace)
             tokens = tokens + mixed
             after += new
