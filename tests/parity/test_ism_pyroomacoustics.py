@@ -104,3 +104,14 @@ def test_a_shorter_response_is_the_start_of_the_longer() -> None:
     whole = shoebox_rirs(size, source, mic, 0.8, 8, 16000)
     part = shoebox_rirs(size, source, mic, 0.8, 8, 16000, n_samples=700)
     np.testing.assert_allclose(part, whole[..., :700], atol=1e-8)
+
+
+@pytest.mark.parametrize("fs", [8000, 44100, 48000])
+@pytest.mark.parametrize("size", [(0.6, 0.5, 0.4), (90.0, 70.0, 12.0)], ids=["cupboard", "hall"])
+def test_very_small_and_very_large_rooms(size: tuple[float, float, float], fs: int) -> None:
+    rng = np.random.default_rng(7)
+    sides, walls = np.array(size), np.array([0.9, 0.3, 0.7, 0.5, 0.8, 0.6])
+    sources, mics = rng.uniform(0.2 * sides, 0.8 * sides, (2, 2, 3))
+    ours = shoebox_rirs(sides, sources, mics, walls, 4, fs)
+    # Its table of sincs in float32 is the coarser, the more samples a response is late.
+    assert worst_error(ours, reference(sides, sources, mics, walls, 4, fs)) <= -50.0

@@ -224,3 +224,11 @@ def test_blocks_of_another_length_are_refused() -> None:
     config = CueConfig(16000, 4000)
     with pytest.raises(ValueError, match="3999 samples"):
         stft(np.zeros((2, 3999), dtype=np.float32), config)
+
+
+@pytest.mark.parametrize("name", ["sphere", "none"])
+def test_a_head_in_the_source_hears_finite_sound(name: str) -> None:
+    """As from 1 cm away at the least: a head cannot be inside a source."""
+    ears = direct(head_model(name, FS), 0.4, distance=0.0)
+    assert np.isfinite(ears).all()
+    assert 0 < np.abs(ears).max() < 2.1 / (4 * math.pi * 0.01)

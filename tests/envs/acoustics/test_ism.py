@@ -120,3 +120,30 @@ def test_bad_input(change: dict, words: str) -> None:
     with pytest.raises(RoomError) as error:
         shoebox_rirs(**{**arguments, **change})
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("high", [0, 1])
+def test_a_source_on_a_wall_and_its_image_are_one(axis: int, high: int) -> None:
+    """On the image plane source and image coincide: the direct sound is 1 + β times as loud."""
+    source, walls = np.array(SOURCE), np.zeros(6)
+    source[0, axis] = high * SIZE[axis]
+    walls[2 * axis + high] = 0.6
+    both = shoebox_rirs(SIZE, source, MIC, walls, 1, 16000, n_samples=400)
+    alone = shoebox_rirs(SIZE, source, MIC, 0.0, 0, 16000, n_samples=400)
+    assert np.allclose(both, 1.6 * alone, atol=1e-8)
+
+
+def test_a_microphone_in_the_source_and_in_a_corner_hears_finite_sound() -> None:
+    for place in ([2.0, 3.0, 1.5], [0.0, 0.0, 0.0], SIZE):
+        h = shoebox_rirs(SIZE, [place], [place], 0.8, 3, 16000, n_samples=800)
+        assert np.isfinite(h).all()
+        # 1 mm is the least distance.
+        assert 0 < np.abs(h).max() <= 8 / (4 * math.pi * 1e-3) * 1.001
+
+
+@pytest.mark.parametrize("change", [{"n_samples": 0}, {"n_samples": -1}, {"c": 0.0}, {"fs": 0}, {"fs": math.nan}])
+def test_lengths_and_rates_that_are_none(change: dict) -> None:
+    arguments = {"max_order": 2, "fs": 16000, **change}
+    with pytest.raises(RoomError, match="n_samples >= 1"):
+        shoebox_rirs(SIZE, SOURCE, MIC, 0.5, **arguments)

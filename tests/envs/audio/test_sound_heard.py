@@ -40,6 +40,22 @@ def test_a_source_to_the_left_is_heard_at_the_left(head: str, rt60: float) -> No
     assert sides["left"][0] > least and sides["right"][0] < -least
 
 
+@pytest.mark.parametrize("degrees", [-150, -90, -45, -15, 15, 30, 60, 90, 120, 165])
+@pytest.mark.parametrize("fs", [16000, 48000])
+def test_the_rendered_stereo_has_woodworths_delay_and_the_shadows_side(degrees: int, fs: int) -> None:
+    env = make(fs=fs)
+    azimuth = np.deg2rad(degrees)
+    place = [4.0 + 2.0 * np.cos(azimuth), 4.0 + 2.0 * np.sin(azimuth), 1.5]
+    measured = np.array([interaural(hear(env, place, seed), fs) for seed in range(5)])
+    level, delay = np.median(measured, axis=0)
+    side = np.arcsin(np.sin(azimuth))
+    # The shadow's own group delay adds to Woodworth's (a/c)(θ + sin θ).
+    assert delay == pytest.approx(0.09 / 343 * (side + np.sin(side)), abs=7e-5)
+    assert level * side > 0
+    energy = np.sum(np.square(hear(env, place).astype(float)), axis=1)
+    assert (energy[0] > energy[1]) == (degrees > 0)
+
+
 def test_turning_left_moves_a_source_ahead_to_the_right() -> None:
     env = make()
     hear(env, [5.5, 4.0])
@@ -156,7 +172,7 @@ def test_moving_sources_move_and_stand_on_free_floor() -> None:
     assert after["plan"].contains(after["sources"], 0.15).all()
 
 
-@pytest.mark.parametrize("fs", [8000, 16000, 44100])
+@pytest.mark.parametrize("fs", [8000, 16000, 44100, 48000])
 @pytest.mark.parametrize("seconds", [0.05, 0.25, 2.0])
 def test_other_rates_and_step_lengths(fs: int, seconds: float) -> None:
     """2 s at 16 kHz are the seed document's 32 000 samples."""
