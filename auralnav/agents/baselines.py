@@ -90,7 +90,8 @@ class OracleAgent:
             plan = self._plan_of(world)
             if not plan:
                 raise AuralNavError(
-                    "the oracle has no plan here: it needs static sources and discrete actions"
+                    "the oracle has no plan here: it needs sources that stand still, discrete actions and a way "
+                    "that its search finds; choose another agent"
                 )
             self.plans[world] = list(plan)
         # A world whose counted episodes are over may run on; it then repeats a turn.

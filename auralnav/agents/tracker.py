@@ -2,6 +2,9 @@
 
 No learning and no hidden state: it takes the two-ear sound, the odometry's heading and the bump flag, and
 integrates its own steps. It is the honest bar for anything that learns.
+
+It knows directions and no classes, so it cannot tell a distractor from a source: it walks to both, and rules a place
+out only after it has been there in vain.
 """
 
 from __future__ import annotations

@@ -7,7 +7,11 @@ import math
 import numpy as np
 from numba import njit
 
-FORWARD, BACKWARD, TURN_LEFT, TURN_RIGHT = range(4)
+from auralnav.envs.audio.motion import BACKWARD, FORWARD
+from auralnav.envs.audio.motion import LEFT as TURN_LEFT
+from auralnav.envs.audio.motion import RIGHT as TURN_RIGHT
+
+__all__ = ["BACKWARD", "FORWARD", "TURN_LEFT", "TURN_RIGHT", "Walker"]
 
 
 @njit(cache=True, nogil=True)
@@ -44,7 +48,7 @@ def _first_action(
         head += 1
         i, j = round(px / cell) + half, round(py / cell) + half
         angle = heading + k * turn
-        for action in (2, 3, 0, 1):  # Between equal plans, turn first: it tells front from back.
+        for action in (2, 3, 0, 1):  # between equal plans, turn first: it tells front from back (docs/baselines.md)
             qx, qy, m = px, py, k
             if action < 2:
                 direction = (base + k + (0 if action == 0 else directions // 2)) % directions
