@@ -17,7 +17,8 @@ from rich.text import Text
 
 from auralnav.agents.speaker import Speaker
 from auralnav.agents.video import Recorder
-from auralnav.envs.audio.panel import LEFT, RIGHT, class_colour, level_db, pretty, status_line
+from auralnav.envs.audio.palette import LEFT, RIGHT, class_colour, pretty
+from auralnav.envs.audio.panel import level_db, status_line
 from auralnav.errors import AuralNavError, MissingDependencyError
 
 KEYS = {

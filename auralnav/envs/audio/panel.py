@@ -5,57 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-INK = (31, 41, 55)
-SOFT_INK = (107, 114, 128)
-FAINT = (226, 230, 236)
-PANEL = (250, 251, 252)
-LEFT = (217, 72, 65)
-RIGHT = (37, 99, 190)
-GOOD = (22, 140, 84)
-WARN = (202, 118, 9)
-FOUND_GREY = (156, 163, 175)
+from auralnav.envs.audio import palette
+
 SILENCE_DB = -60.0
-
-CLASS_COLOURS: dict[str, tuple[int, int, int]] = {
-    "telephone": (124, 58, 190),
-    "siren": (214, 51, 108),
-    "alarm": (224, 122, 20),
-    "car horn": (176, 132, 8),
-    "horn": (176, 132, 8),
-    "knock": (139, 94, 60),
-    "footsteps": (99, 110, 60),
-    "bird": (34, 150, 94),
-    "water": (14, 138, 179),
-    "rotor": (84, 96, 122),
-    "music box": (190, 68, 160),
-    "speech": (20, 110, 110),
-}
-_SPARE = tuple(CLASS_COLOURS.values())
-_FONTS: dict[int, Any] = {}
-
-
-def font(size: int) -> Any:
-    """Pillow's built-in scalable font at `size` pixels (no font file is needed on the machine)."""
-    if size not in _FONTS:
-        _FONTS[size] = ImageFont.load_default(size)
-    return _FONTS[size]
-
-
-def pretty(name: str) -> str:
-    """A class name as people read it: underscores become spaces, `running_water` stays two words."""
-    return name.replace("_", " ").replace("-", " ").strip() or "sound"
-
-
-def class_colour(name: str) -> tuple[int, int, int]:
-    """The colour of a sound class; unknown names (a user's files) get a stable one of the same palette."""
-    text = pretty(name).lower()
-    for key, colour in CLASS_COLOURS.items():
-        if key in text:
-            return colour
-    # Not hash(): it is salted per process, and a class must keep its colour between runs.
-    return _SPARE[sum(ord(c) * (i + 1) for i, c in enumerate(text)) % len(_SPARE)]
 
 
 def level_db(audio: np.ndarray) -> np.ndarray:
@@ -70,7 +24,7 @@ def _bar(
     """A rounded bar filled to `share` in 0..1."""
     x0, y0, x1, y1 = box
     radius = (y1 - y0) / 2
-    draw.rounded_rectangle(box, radius, fill=FAINT)
+    draw.rounded_rectangle(box, radius, fill=palette.FAINT)
     if share > 0.01:
         draw.rounded_rectangle(
             (x0, y0, max(x0 + 2 * radius, x0 + share * (x1 - x0)), y1), radius, fill=colour
@@ -88,8 +42,8 @@ def _wave(
     x0, y0, x1, y1 = box
     middle, half = (y0 + y1) / 2, (y1 - y0) / 2 - 4
     columns = max(2, int(x1 - x0) // 2)
-    draw.rounded_rectangle(box, 8, fill=(255, 255, 255), outline=FAINT, width=2)
-    draw.line((x0 + 4, middle, x1 - 4, middle), fill=FAINT, width=2)
+    draw.rounded_rectangle(box, 8, fill=palette.WHITE, outline=palette.FAINT, width=2)
+    draw.line((x0 + 4, middle, x1 - 4, middle), fill=palette.FAINT, width=2)
     if signal.size < 2:
         return
     edges = np.linspace(0, signal.size, columns + 1).astype(int)[:-1]
@@ -101,16 +55,16 @@ def _wave(
     draw.polygon(np.concatenate([top, bottom[::-1]]).ravel().tolist(), fill=colour)
 
 
-def status_line(scene: dict[str, Any]) -> tuple[str, tuple[int, int, int]]:
+def status_line(scene: dict[str, Any]) -> tuple[str, palette.Colour]:
     """What the step came to, as (text, colour)."""
     found = np.asarray(scene["found"], dtype=bool)
     if found.size and found.all():
-        return f"all found in {scene['step']} steps", GOOD
+        return f"all found in {scene['step']} steps", palette.GOOD
     if scene["step"] >= scene["horizon"]:
-        return "time is up", WARN
+        return "time is up", palette.WARN
     if scene.get("bumped"):
-        return "bumped into something", WARN
-    return "listening", SOFT_INK
+        return "bumped into something", palette.WARN
+    return "listening", palette.SOFT_INK
 
 
 def _write(picture: Image.Image, s: float) -> tuple[ImageDraw.ImageDraw, Any]:
@@ -118,7 +72,7 @@ def _write(picture: Image.Image, s: float) -> tuple[ImageDraw.ImageDraw, Any]:
     draw = ImageDraw.Draw(picture, "RGBA")
 
     def text(x: float, y: float, words: str, size: float, colour: Any, anchor: str = "la") -> None:
-        draw.text((x, y), words, fill=colour, font=font(max(6, round(size * s))), anchor=anchor)
+        draw.text((x, y), words, fill=colour, font=palette.font(max(6, round(size * s))), anchor=anchor)
 
     return draw, text
 
@@ -127,14 +81,14 @@ def draw_panel_background(picture: Image.Image, left: int, s: float) -> None:
     """Draw what never changes in the panel: its face, title and headings."""
     draw, text = _write(picture, s)
     x0, x1 = left + 24 * s, picture.width - 24 * s
-    draw.rectangle((left, 0, picture.width, picture.height), fill=PANEL)
+    draw.rectangle((left, 0, picture.width, picture.height), fill=palette.PANEL)
     draw.line((left, 0, left, picture.height), fill=(214, 219, 227), width=round(s))
-    text(x0, 22 * s, "AuralNav", 24, INK)
-    text(x0, 276 * s, "level at the ears", 13, SOFT_INK)
-    text(x1, 276 * s, "dBFS", 12, SOFT_INK, "ra")
-    for row, (side, colour) in enumerate((("L", LEFT), ("R", RIGHT))):
+    text(x0, 22 * s, "AuralNav", 24, palette.INK)
+    text(x0, 276 * s, "level at the ears", 13, palette.SOFT_INK)
+    text(x1, 276 * s, "dBFS", 12, palette.SOFT_INK, "ra")
+    for row, (side, colour) in enumerate((("L", palette.LEFT), ("R", palette.RIGHT))):
         text(x0, (311.0 + 30.0 * row) * s, side, 15, colour, "lm")
-    text(x0, 404 * s, "what the ears hear", 13, SOFT_INK)
+    text(x0, 404 * s, "what the ears hear", 13, palette.SOFT_INK)
 
 
 def draw_panel(picture: Image.Image, scene: dict[str, Any], left: int, s: float) -> None:
@@ -145,47 +99,47 @@ def draw_panel(picture: Image.Image, scene: dict[str, Any], left: int, s: float)
     draw, text = _write(picture, s)
     x0, x1 = left + 24 * s, picture.width - 24 * s
     found = np.asarray(scene["found"], dtype=bool)
-    classes = [pretty(name) for name in scene["classes"]][: found.size]
-    text(x1, 30 * s, f"step {scene['step']} / {scene['horizon']}", 14, SOFT_INK, "ra")
-    _bar(draw, (x0, 60 * s, x1, 66 * s), min(1.0, scene["step"] / max(1, scene["horizon"])), SOFT_INK)
+    classes = [palette.pretty(name) for name in scene["classes"]][: found.size]
+    text(x1, 30 * s, f"step {scene['step']} / {scene['horizon']}", 14, palette.SOFT_INK, "ra")
+    _bar(draw, (x0, 60 * s, x1, 66 * s), min(1.0, scene["step"] / max(1, scene["horizon"])), palette.SOFT_INK)
     words, colour = status_line(scene)
     text(x0, 80 * s, words, 16, colour)
 
-    text(x0, 122 * s, f"sources: {int(found.sum())} of {found.size} found", 13, SOFT_INK)
+    text(x0, 122 * s, f"sources: {int(found.sum())} of {found.size} found", 13, palette.SOFT_INK)
     y = 146.0
     for name, done in zip(classes, found, strict=False):
-        tint = FOUND_GREY if done else class_colour(name)
+        tint = palette.FOUND_GREY if done else palette.class_colour(name)
         cx, cy, r = x0 + 7 * s, (y + 9) * s, 6 * s
         draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=tint)
         if done:
             tick = [(cx - 3.2 * s, cy + 0.2 * s), (cx - 0.8 * s, cy + 2.8 * s), (cx + 3.4 * s, cy - 2.6 * s)]
-            draw.line(tick, fill=(255, 255, 255), width=max(1, round(2 * s)), joint="curve")
-        text(x0 + 24 * s, (y + 9) * s, name, 15, FOUND_GREY if done else INK, "lm")
+            draw.line(tick, fill=palette.WHITE, width=max(1, round(2 * s)), joint="curve")
+        text(x0 + 24 * s, (y + 9) * s, name, 15, palette.FOUND_GREY if done else palette.INK, "lm")
         y += 26.0
 
     audio = np.atleast_2d(np.asarray(scene["audio"], dtype=np.float32))
     levels = level_db(audio)
-    for row, colour in enumerate((LEFT, RIGHT)):
+    for row, colour in enumerate((palette.LEFT, palette.RIGHT)):
         y = 304.0 + 30.0 * row
         share = float(np.clip(1.0 - levels[row] / SILENCE_DB, 0.0, 1.0))
         _bar(draw, (x0 + 24 * s, y * s, x1 - 48 * s, (y + 14) * s), share, colour)
         shown = f"{levels[row]:.0f}" if levels[row] > SILENCE_DB else "silent"
-        text(x1, (y + 7) * s, shown, 13, INK, "rm")
+        text(x1, (y + 7) * s, shown, 13, palette.INK, "rm")
     difference = float(levels[0] - levels[1])
     if levels.max() > SILENCE_DB:
         side = "left" if difference > 0 else "right"
         words = (
             "both ears alike" if abs(difference) < 0.5 else f"{side} ear louder by {abs(difference):.1f} dB"
         )
-        text(x0 + 24 * s, 362 * s, words, 13, SOFT_INK)
+        text(x0 + 24 * s, 362 * s, words, 13, palette.SOFT_INK)
 
-    text(x1, 404 * s, f"{1000 * audio.shape[1] / scene['fs']:.0f} ms", 12, SOFT_INK, "ra")
+    text(x1, 404 * s, f"{1000 * audio.shape[1] / scene['fs']:.0f} ms", 12, palette.SOFT_INK, "ra")
     # One scale for both channels, so that the louder ear looks louder; quiet steps are magnified to a limit.
     scale = max(float(np.abs(audio).max(initial=0.0)) * 1.05, 0.02)
-    for row, (side, colour) in enumerate((("left", LEFT), ("right", RIGHT))):
+    for row, (side, colour) in enumerate((("left", palette.LEFT), ("right", palette.RIGHT))):
         top = (428.0 + 96.0 * row) * s
         _wave(draw, (x0, top, x1, top + 84 * s), audio[row], scale, colour)
         draw.rounded_rectangle(
-            (x0 + 5 * s, top + 4 * s, x0 + 47 * s, top + 22 * s), 9 * s, fill=(255, 255, 255, 215)
+            (x0 + 5 * s, top + 4 * s, x0 + 47 * s, top + 22 * s), 9 * s, fill=(*palette.WHITE, 215)
         )
         text(x0 + 26 * s, top + 13 * s, side, 12, colour, "mm")

@@ -10,30 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from auralnav.envs.audio.panel import (
-    FOUND_GREY,
-    GOOD,
-    INK,
-    LEFT,
-    RIGHT,
-    SOFT_INK,
-    class_colour,
-    draw_panel,
-    draw_panel_background,
-    font,
-    pretty,
-)
+from auralnav.envs.audio import palette
+from auralnav.envs.audio.geometry import FloorPlan
+from auralnav.envs.audio.panel import draw_panel, draw_panel_background
 
 SCALE = 2
-OUTSIDE = (233, 236, 241)
-FLOOR = (255, 255, 255)
-GRID = (241, 243, 246)
-WALL = (51, 61, 76)
-OBSTACLE = (176, 184, 196)
-TRAIL = (79, 93, 117)
-HEAD = (252, 211, 165)
-HAIR = (90, 66, 50)
-DISTRACTOR = (125, 132, 145)
 
 _background: tuple[Any, Image.Image, Image.Image] | None = None
 
@@ -62,51 +43,39 @@ class MapView:
         return np.stack([self.x + self.scale * points[..., 0], self.y - self.scale * points[..., 1]], axis=-1)
 
 
-def plan_bounds(plan: Any) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 in metres of a floor plan's outline."""
-    boundary = np.asarray(plan.boundary, dtype=np.float64)
-    low, high = boundary.min(axis=0), boundary.max(axis=0)
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-
-def plan_obstacles(plan: Any) -> list[np.ndarray]:
-    """The obstacles' outlines, each [V, 2] in metres."""
-    return [np.asarray(outline, dtype=np.float64) for outline in plan.obstacles]
-
-
 def _polygon(points: np.ndarray) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in points]
 
 
-def _draw_room(plan: Any, width: int, height: int, panel: int) -> tuple[Image.Image, Image.Image]:
+def _draw_room(plan: FloorPlan, width: int, height: int, panel: int) -> tuple[Image.Image, Image.Image]:
     """Floor, grid, walls, obstacles, scale bar and the empty panel; and the mask of all that is not floor."""
-    picture = Image.new("RGB", (width, height), OUTSIDE)
-    view = MapView(plan_bounds(plan), width - panel, height)
+    picture = Image.new("RGB", (width, height), palette.OUTSIDE)
+    view = MapView(plan.bounds, width - panel, height)
     u = view.unit
     outline = _polygon(view(plan.boundary))
-    floor = Image.new("RGB", (width, height), FLOOR)
+    floor = Image.new("RGB", (width, height), palette.FLOOR)
     grid = ImageDraw.Draw(floor)
-    x0, y0, x1, y1 = plan_bounds(plan)
+    x0, y0, x1, y1 = plan.bounds
     for x in range(int(np.floor(x0)), int(np.ceil(x1)) + 1):
-        grid.line(_polygon(view([(x, y0), (x, y1)])), fill=GRID, width=round(1.5 * u))
+        grid.line(_polygon(view([(x, y0), (x, y1)])), fill=palette.GRID, width=round(1.5 * u))
     for y in range(int(np.floor(y0)), int(np.ceil(y1)) + 1):
-        grid.line(_polygon(view([(x0, y), (x1, y)])), fill=GRID, width=round(1.5 * u))
+        grid.line(_polygon(view([(x0, y), (x1, y)])), fill=palette.GRID, width=round(1.5 * u))
     mask = Image.new("L", (width, height), 0)
     ImageDraw.Draw(mask).polygon(outline, fill=255)
     shadow = [(x + 5 * u, y + 7 * u) for x, y in outline]
     draw = ImageDraw.Draw(picture, "RGBA")
-    draw.polygon(shadow, fill=(31, 41, 55, 28))
+    draw.polygon(shadow, fill=(*palette.INK, 28))
     picture.paste(floor, mask=mask)
-    for obstacle in plan_obstacles(plan):
+    for obstacle in plan.obstacles:
         corners = _polygon(view(obstacle))
-        draw.polygon([(x + 3 * u, y + 4 * u) for x, y in corners], fill=(31, 41, 55, 40))
-        draw.polygon(corners, fill=OBSTACLE)
-        draw.line([*corners, corners[0]], fill=WALL, width=round(2 * u), joint="curve")
-    draw.line([*outline, outline[0], outline[1]], fill=WALL, width=round(6 * u), joint="curve")
+        draw.polygon([(x + 3 * u, y + 4 * u) for x, y in corners], fill=(*palette.INK, 40))
+        draw.polygon(corners, fill=palette.OBSTACLE)
+        draw.line([*corners, corners[0]], fill=palette.WALL, width=round(2 * u), joint="curve")
+    draw.line([*outline, outline[0], outline[1]], fill=palette.WALL, width=round(6 * u), joint="curve")
     # The scale bar lies below the room, or over its lower edge when the room fills the height.
     x, y = 16 * u, height - 13 * u
-    draw.line((x, y, x + view.scale, y), fill=SOFT_INK, width=round(2.5 * u))
-    draw.text((x + view.scale + 8 * u, y), "1 m", fill=SOFT_INK, font=font(round(13 * u)), anchor="lm")
+    draw.line((x, y, x + view.scale, y), fill=palette.SOFT_INK, width=round(2.5 * u))
+    draw.text((x + view.scale + 8 * u, y), "1 m", fill=palette.SOFT_INK, font=palette.font(round(13 * u)), anchor="lm")
     if panel:
         draw_panel_background(picture, width - panel, height / 640.0)
     # Walls count as outside: a found radius drawn over one is cut at its inner face.
@@ -114,10 +83,10 @@ def _draw_room(plan: Any, width: int, height: int, panel: int) -> tuple[Image.Im
     return picture, ImageChops.invert(mask)
 
 
-def _room(plan: Any, width: int, height: int, panel: int) -> tuple[Image.Image, Image.Image]:
+def _room(plan: FloorPlan, width: int, height: int, panel: int) -> tuple[Image.Image, Image.Image]:
     """The static picture and the mask of what is not floor: drawn once for a plan and size, then kept."""
     global _background
-    outlines = tuple(outline.tobytes() for outline in plan_obstacles(plan))
+    outlines = tuple(outline.tobytes() for outline in plan.obstacles)
     key = (np.asarray(plan.boundary, dtype=np.float64).tobytes(), outlines, width, height, panel)
     if _background is None or _background[0] != key:
         _background = (key, *_draw_room(plan, width, height, panel))
@@ -127,11 +96,11 @@ def _room(plan: Any, width: int, height: int, panel: int) -> tuple[Image.Image, 
 def _label(draw: ImageDraw.ImageDraw, view: MapView, at: np.ndarray, words: str, colour: Any) -> None:
     """A name in a white pill centred under `at` (pixels), kept inside the map."""
     u = view.unit
-    typeface = font(round(13 * u))
+    typeface = palette.font(round(13 * u))
     half = draw.textlength(words, font=typeface) / 2 + 7 * u
     x = float(np.clip(at[0], half + 4 * u, 2 * map_centre(view) - half))
     y = at[1] + 25 * u if at[1] < view.unit * 640 - 50 * u else at[1] - 25 * u
-    draw.rounded_rectangle((x - half, y - 10 * u, x + half, y + 10 * u), 10 * u, fill=(255, 255, 255, 225))
+    draw.rounded_rectangle((x - half, y - 10 * u, x + half, y + 10 * u), 10 * u, fill=(*palette.WHITE, 225))
     draw.text((x, y), words, fill=colour, font=typeface, anchor="mm")
 
 
@@ -150,7 +119,7 @@ def _draw_discs(
     found = np.asarray(scene["found"], dtype=bool)
     phase = (scene["step"] % 4) / 4.0
     for (x, y), done, name in zip(view(sources), found, scene["classes"], strict=False):
-        colour = FOUND_GREY if done else class_colour(name)
+        colour = palette.FOUND_GREY if done else palette.class_colour(name)
         disc = (x - r, y - r, x + r, y + r)
         draw.ellipse(disc, fill=(*colour, 26), outline=(*colour, 150), width=round(1.6 * u))
         for ring in range(0 if done else 3):
@@ -189,20 +158,20 @@ def _draw_sources(draw: ImageDraw.ImageDraw, view: MapView, scene: dict[str, Any
     sources = np.asarray(scene["sources"], dtype=np.float64).reshape(-1, 2)
     found = np.asarray(scene["found"], dtype=bool)
     for point, done, name in zip(view(sources), found, scene["classes"], strict=False):
-        colour = FOUND_GREY if done else class_colour(name)
+        colour = palette.FOUND_GREY if done else palette.class_colour(name)
         x, y = point
         dot = 11 * u
         draw.ellipse(
-            (x - dot, y - dot, x + dot, y + dot), fill=colour, outline=(255, 255, 255), width=round(2 * u)
+            (x - dot, y - dot, x + dot, y + dot), fill=colour, outline=palette.WHITE, width=round(2 * u)
         )
         if done:
             tick = [(x - 5 * u, y), (x - 1.3 * u, y + 4 * u), (x + 5.5 * u, y - 4.5 * u)]
-            draw.line(tick, fill=(255, 255, 255), width=round(2.6 * u), joint="curve")
+            draw.line(tick, fill=palette.WHITE, width=round(2.6 * u), joint="curve")
         else:  # A little loudspeaker: box and cone.
-            draw.rectangle((x - 6 * u, y - 2.4 * u, x - 2 * u, y + 2.4 * u), fill=(255, 255, 255))
+            draw.rectangle((x - 6 * u, y - 2.4 * u, x - 2 * u, y + 2.4 * u), fill=palette.WHITE)
             cone = [(x - 2.5 * u, y - 2.4 * u), (x + 3.5 * u, y - 6 * u), (x + 3.5 * u, y + 6 * u)]
-            draw.polygon([*cone, (x - 2.5 * u, y + 2.4 * u)], fill=(255, 255, 255))
-        _label(draw, view, point, pretty(name), colour)
+            draw.polygon([*cone, (x - 2.5 * u, y + 2.4 * u)], fill=palette.WHITE)
+        _label(draw, view, point, palette.pretty(name), colour)
 
 
 def _draw_distractors(draw: ImageDraw.ImageDraw, view: MapView, scene: dict[str, Any]) -> None:
@@ -213,13 +182,13 @@ def _draw_distractors(draw: ImageDraw.ImageDraw, view: MapView, scene: dict[str,
     for index, (x, y) in enumerate(view(places)):
         r = 10 * u
         draw.rounded_rectangle(
-            (x - r, y - r, x + r, y + r), 4 * u, fill=DISTRACTOR, outline=(255, 255, 255), width=round(2 * u)
+            (x - r, y - r, x + r, y + r), 4 * u, fill=palette.DISTRACTOR, outline=palette.WHITE, width=round(2 * u)
         )
         for sign in (-1, 1):
             line = (x - 5 * u, y - sign * 5 * u, x + 5 * u, y + sign * 5 * u)
-            draw.line(line, fill=(255, 255, 255), width=round(2.4 * u))
-        name = pretty(names[index]) if index < len(names) else "sound"
-        _label(draw, view, np.array([x, y]), f"distractor: {name}", DISTRACTOR)
+            draw.line(line, fill=palette.WHITE, width=round(2.4 * u))
+        name = palette.pretty(names[index]) if index < len(names) else "sound"
+        _label(draw, view, np.array([x, y]), f"distractor: {name}", palette.DISTRACTOR)
 
 
 def _draw_trail(draw: ImageDraw.ImageDraw, view: MapView, trail: np.ndarray) -> None:
@@ -232,13 +201,13 @@ def _draw_trail(draw: ImageDraw.ImageDraw, view: MapView, trail: np.ndarray) -> 
     for i in range(count):
         if np.abs(points[i + 1] - points[i]).max() > 0.5:
             alpha = 70 + int(150 * (i + 1) / count)
-            draw.line([tuple(points[i]), tuple(points[i + 1])], fill=(*TRAIL, alpha), width=round(3 * u))
+            draw.line([tuple(points[i]), tuple(points[i + 1])], fill=(*palette.TRAIL, alpha), width=round(3 * u))
     for i, (x, y) in enumerate(points):
         r = (5 if i == 0 else 2.2) * u
         draw.ellipse(
             (x - r, y - r, x + r, y + r),
-            fill=(*TRAIL, 200) if i else (255, 255, 255),
-            outline=TRAIL,
+            fill=(*palette.TRAIL, 200) if i else palette.WHITE,
+            outline=palette.TRAIL,
             width=round((2 if i == 0 else 1) * u),
         )
 
@@ -259,28 +228,28 @@ def _draw_agent(draw: ImageDraw.ImageDraw, view: MapView, pose: Any, bumped: boo
     degrees = -np.degrees(theta)
     if bumped:
         ring = r + 13 * u
-        draw.ellipse((x - ring, y - ring, x + ring, y + ring), outline=(202, 60, 9, 220), width=round(3 * u))
-    for side, colour in ((1.0, LEFT), (-1.0, RIGHT)):
+        draw.ellipse((x - ring, y - ring, x + ring, y + ring), outline=(*palette.BUMP, 220), width=round(3 * u))
+    for side, colour in ((1.0, palette.LEFT), (-1.0, palette.RIGHT)):
         ex, ey = place(-0.05 * r, side * 1.18 * r)
         e = 7 * u
         draw.ellipse(
-            (ex - e, ey - e, ex + e, ey + e), fill=colour, outline=(255, 255, 255), width=round(1.5 * u)
+            (ex - e, ey - e, ex + e, ey + e), fill=colour, outline=palette.WHITE, width=round(1.5 * u)
         )
     nose = [place(1.5 * r, 0), place(0.8 * r, 0.42 * r), place(0.8 * r, -0.42 * r)]
-    draw.polygon(nose, fill=HEAD)
-    draw.line([nose[1], nose[0], nose[2]], fill=INK, width=round(2 * u), joint="curve")
-    draw.ellipse((x - r, y - r, x + r, y + r), fill=HEAD, outline=INK, width=round(2 * u))
+    draw.polygon(nose, fill=palette.HEAD)
+    draw.line([nose[1], nose[0], nose[2]], fill=palette.INK, width=round(2 * u), joint="curve")
+    draw.ellipse((x - r, y - r, x + r, y + r), fill=palette.HEAD, outline=palette.INK, width=round(2 * u))
     inner = r - 2 * u
-    draw.chord((x - inner, y - inner, x + inner, y + inner), degrees + 75, degrees + 285, fill=HAIR)
+    draw.chord((x - inner, y - inner, x + inner, y + inner), degrees + 75, degrees + 285, fill=palette.HAIR)
 
 
 def _draw_banner(draw: ImageDraw.ImageDraw, view: MapView, words: str, colour: Any) -> None:
     u = view.unit
-    typeface = font(round(20 * u))
+    typeface = palette.font(round(20 * u))
     half = draw.textlength(words, font=typeface) / 2 + 18 * u
     x, y = map_centre(view), 30 * u
     draw.rounded_rectangle((x - half, y - 18 * u, x + half, y + 18 * u), 18 * u, fill=(*colour, 235))
-    draw.text((x, y), words, fill=(255, 255, 255), font=typeface, anchor="mm")
+    draw.text((x, y), words, fill=palette.WHITE, font=typeface, anchor="mm")
 
 
 def draw_scene(scene: dict[str, Any], size: tuple[int, int] = (960, 640)) -> np.ndarray:
@@ -300,7 +269,7 @@ def draw_scene(scene: dict[str, Any], size: tuple[int, int] = (960, 640)) -> np.
     panel = width - height if width - height >= 0.25 * height else 0
     room, outside = _room(scene["plan"], width, height, panel)
     picture = room.copy()
-    view = MapView(plan_bounds(scene["plan"]), width - panel, height)
+    view = MapView(scene["plan"].bounds, width - panel, height)
     draw = ImageDraw.Draw(picture, "RGBA")
     found = np.asarray(scene["found"], dtype=bool)
     _draw_discs(picture, room, outside, view, scene)
@@ -310,7 +279,7 @@ def draw_scene(scene: dict[str, Any], size: tuple[int, int] = (960, 640)) -> np.
     _draw_trail(draw, view, np.asarray(scene["trail"], dtype=np.float64).reshape(-1, 2))
     _draw_agent(draw, view, scene["agent"], bool(scene.get("bumped", False)))
     if found.size and found.all():
-        _draw_banner(draw, view, "found them all!" if found.size > 1 else "found it!", GOOD)
+        _draw_banner(draw, view, "found them all!" if found.size > 1 else "found it!", palette.GOOD)
     if panel:
         draw_panel(picture, scene, width - panel, height / 640.0)
     return np.asarray(picture.reduce(SCALE))

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auralnav.envs.audio.panel import FOUND_GREY, LEFT, RIGHT, class_colour, level_db
-from auralnav.envs.audio.render import FLOOR, MapView, _room, draw_scene, plan_bounds
+from auralnav.envs.audio.geometry import FloorPlan
+from auralnav.envs.audio.palette import FLOOR, FOUND_GREY, GOOD, LEFT, RIGHT, class_colour
+from auralnav.envs.audio.panel import level_db
+from auralnav.envs.audio.render import MapView, _room, draw_scene
 from auralnav.envs.audio.window import Window
 from auralnav.errors import MissingDependencyError
 
@@ -17,9 +19,9 @@ SIZE = (960, 640)
 
 
 def scene(**changes: Any) -> dict[str, Any]:
-    plan = types.SimpleNamespace(
-        boundary=np.array([[0, 0], [8, 0], [8, 6], [0, 6]], float),
-        obstacles=[np.array([[5, 1], [6, 1], [6, 2], [5, 2]], float)],
+    plan = FloorPlan(
+        np.array([[0, 0], [8, 0], [8, 6], [0, 6]], float),
+        (np.array([[5, 1], [6, 1], [6, 2], [5, 2]], float),),
     )
     values = {
         "plan": plan,
@@ -40,7 +42,7 @@ def scene(**changes: Any) -> dict[str, Any]:
 
 
 def colour_at(picture: np.ndarray, s: dict[str, Any], x: float, y: float) -> np.ndarray:
-    column, row = MapView(plan_bounds(s["plan"]), SIZE[1], SIZE[1])([x, y]).round().astype(int)
+    column, row = MapView(s["plan"].bounds, SIZE[1], SIZE[1])([x, y]).round().astype(int)
     return picture[row, column].astype(int)
 
 
@@ -64,7 +66,7 @@ def test_the_map_shows_floor_and_obstacle_in_their_places():
 def test_the_left_ear_is_left_of_the_heading(theta):
     s = scene(agent=(3.0, 3.0, theta), trail=np.zeros((0, 2)))
     picture = draw_scene(s, SIZE)
-    pixels_per_metre = MapView(plan_bounds(s["plan"]), SIZE[1], SIZE[1]).scale
+    pixels_per_metre = MapView(s["plan"].bounds, SIZE[1], SIZE[1]).scale
     reach = 22.0 / pixels_per_metre
     left = (3 - reach * np.sin(theta), 3 + reach * np.cos(theta))
     right = (3 + reach * np.sin(theta), 3 - reach * np.cos(theta))
@@ -80,15 +82,14 @@ def test_a_found_source_turns_grey_and_all_found_says_so():
     assert count(hidden[:, :640], telephone) > 100
     assert count(one[:, :640], telephone) == 0
     assert count(one, FOUND_GREY) > count(hidden, FOUND_GREY) + 100
-    green = (22, 140, 84)
-    assert count(everything, green) > count(one, green) + 100
+    assert count(everything, GOOD) > count(one, GOOD) + 100
 
 
 def test_the_found_radius_stops_at_the_wall():
     s = scene(sources=np.array([[6.0, 4.0], [0.5, 3.0]]))
     picture = draw_scene(s, SIZE)
     without = draw_scene(scene(sources=np.array([[6.0, 4.0], [6.0, 3.0]])), SIZE)
-    view = MapView(plan_bounds(s["plan"]), SIZE[1], SIZE[1])
+    view = MapView(s["plan"].bounds, SIZE[1], SIZE[1])
     x = int(view([0.0, 3.0])[0]) - 4  # outside the left wall
     np.testing.assert_array_equal(picture[100:280, : x - 1], without[100:280, : x - 1])
 
@@ -101,7 +102,7 @@ def test_meters_follow_the_levels():
 
 def test_another_room_is_drawn_anew():
     before = draw_scene(scene(), SIZE)
-    small = types.SimpleNamespace(boundary=np.array([[0, 0], [4, 0], [4, 6], [0, 6]], float), obstacles=[])
+    small = FloorPlan.shoebox(4.0, 6.0)
     other = draw_scene(scene(plan=small, sources=np.ones((2, 2))), SIZE)
     assert (before != other).any()
     np.testing.assert_array_equal(draw_scene(scene(), SIZE), before)
