@@ -53,8 +53,8 @@ class SequenceBatch:
 class SequenceReplay:
     """Rings of rows, from which sequences are drawn that begin where a memory state was stored.
 
-    Takes the arguments of SB3's buffers, then its own. A sequence never reaches past the newest row: rows of
-    an older round of the ring are masked, and rows whose target is not known yet too.
+    Takes the arguments of SB3's buffers, then its own. A sequence never reaches past the newest row, which
+    is repeated and masked there, as are rows whose target is not known yet.
 
     Args:
         buffer_size: rows of all worlds together, rounded down to whole blocks of `seq_len` a world.
@@ -242,8 +242,11 @@ class SequenceReplay:
     def sequences(self, worlds: np.ndarray, rows: np.ndarray, env: Any = None) -> SequenceBatch:
         """The sequences [M] that begin with `rows` (counted from a world's first, multiples of seq_len)."""
         steps = rows[:, None] + np.arange(self.length)  # [M, T]
-        known = steps < self.written[worlds, None]
-        at = worlds[:, None] * self.rows + steps % self.rows
+        newest = self.written[worlds, None] - 1
+        known = steps <= newest
+        # Past the newest row it is repeated, so that what looks at every row (running statistics of a features
+        # extractor) meets neither rows of an older round nor empty ones.
+        at = worlds[:, None] * self.rows + np.minimum(steps, newest) % self.rows
         flags = np.where(known, self._flags[at], 0)
         rewards = self._rewards[at]
         observations: Any = {key: ring[at] for key, ring in self._observations.items()}
@@ -253,7 +256,7 @@ class SequenceReplay:
             rewards, observations = env.normalize_reward(rewards), env.normalize_obs(observations)
         learned = slice(self.burn_in, self.burn_in + self.seq_len)
         returns, count, terminated = self._returns(rewards, flags)
-        reached = steps[:, learned] + count < self.written[worlds, None]
+        reached = steps[:, learned] + count <= newest
         has_action = known[:, learned] & (flags[:, learned] & TERMINAL == 0)
         states = self._states[(worlds * self.rows + rows % self.rows) // self.seq_len]
         return SequenceBatch(

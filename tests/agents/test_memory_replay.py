@@ -142,6 +142,7 @@ def check_everything(rollout: Rollout) -> None:
             held = rows[start : start + replay.length]
             seen = batch.observations[0, : len(held)].numpy()
             np.testing.assert_array_equal(seen, [(obs, -obs) for _, obs, _, _ in held])
+            assert (batch.observations[0, len(held) :] == batch.observations[0, len(held) - 1]).all()
             assert batch.starts[0, : len(held)].tolist() == [first for _, _, first, _ in held]
             np.testing.assert_array_equal(batch.states[0].numpy(), [rows[start][3]] * 3)
             for place in range(replay.seq_len):
