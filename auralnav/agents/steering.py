@@ -48,7 +48,7 @@ def interaural_phase(azimuth: np.ndarray, frequency: np.ndarray, head: str, fs: 
     return phase
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Steering:
     """Steered response of two-ear sound over a grid of azimuths.
 

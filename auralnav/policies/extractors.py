@@ -7,6 +7,8 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
+from auralnav.errors import ShapeError
+
 
 class RunningStandardiser(nn.Module):
     """Shifts and scales each input to mean 0 and variance 1, by statistics gathered while training.
@@ -117,7 +119,7 @@ def _map_net(shape: tuple[int, ...], features: int) -> nn.Module:
             nn.Flatten(),
         ]  # fmt: skip
     else:
-        raise ValueError(f"a map of {len(shape)} axes has no network; use (C, F, T) or (C, N)")
+        raise ShapeError(f"a map of {len(shape)} axes has no network; use (C, F, T) or (C, N)")
     with torch.no_grad():
         size = nn.Sequential(*convolutions)(torch.zeros(1, *shape)).shape[1]
     return nn.Sequential(*convolutions, nn.Linear(size, features), nn.ReLU())

@@ -99,7 +99,7 @@ class FolderBank:
         """
         _check_split(split)
         if not 1_000 <= fs <= 400_000:
-            raise SoundError(f"sounds cannot be played at {fs} Hz: use a sampling rate of 8000 to 48000")
+            raise SoundError(f"sounds cannot be played at {fs} Hz: use a sampling rate of 1000 to 400000")
         if not 0.5 <= max_seconds <= 60.0:
             raise SoundError(f"max_seconds={max_seconds} is out of range: use 0.5 to 60")
         if not 0.0 <= split_fraction <= 0.9:

@@ -435,7 +435,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     ("kwargs", "words"),
     [
         ({"split": "all"}, "choose train or test"),
-        ({"fs": 10}, "8000 to 48000"),
+        ({"fs": 10}, "1000 to 400000"),
         ({"max_seconds": 0.0}, "0.5 to 60"),
         ({"split_fraction": 1.0}, "0 to 0.9"),
         ({"split_fraction": float("nan")}, "0 to 0.9"),
