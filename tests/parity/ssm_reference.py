@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from auralnav.policies.ssm import Mamba, Mamba2
@@ -47,7 +47,7 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float((a - b).norm() / b.norm().clamp(min=1e-30))
 
 
-def gradients(layer: SSMLayer, y: Tensor, inputs: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
+def gradients(layer: nn.Module, y: Tensor, inputs: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
     """Gradients of Σ weight · y for the named inputs and every parameter of the layer."""
     named = inputs | dict(layer.named_parameters())
     return dict(zip(named, torch.autograd.grad((weight * y).sum(), list(named.values())), strict=True))

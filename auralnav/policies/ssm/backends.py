@@ -41,8 +41,8 @@ class Kernels:
         chunk_step: as `ssd_torch.chunk_step`.
         causal_conv: as `conv.causal_conv`.
         fused_mamba: the layer behind its input projection in one call, `(layer, projected) -> output`, for one
-            episode a row without states; None where there is no such kernel.
-        fused_mamba2: likewise `(layer, projected, seq_idx) -> output`, states excluded.
+            episode a row without states. None, or a result of None: there is no such kernel.
+        fused_mamba2: likewise `(layer, projected, seq_idx) -> output`, with episodes, without states.
     """
 
     name: str
@@ -51,8 +51,8 @@ class Kernels:
     chunk_scan: Callable[..., tuple[Tensor, Tensor | None]]
     chunk_step: Callable[..., tuple[Tensor, Tensor]]
     causal_conv: Callable[..., Tensor]
-    fused_mamba: Callable[[Any, Tensor], Tensor] | None = None
-    fused_mamba2: Callable[[Any, Tensor, Tensor | None], Tensor] | None = None
+    fused_mamba: Callable[[Any, Tensor], Tensor | None] | None = None
+    fused_mamba2: Callable[[Any, Tensor, Tensor | None], Tensor | None] | None = None
 
 
 def check_name(backend: str, where: str = "backend") -> None:
