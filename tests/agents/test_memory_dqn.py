@@ -336,7 +336,7 @@ def test_saved_and_loaded_it_predicts_the_same_and_learns_on(tmp_path):
     assert loaded._n_updates > model._n_updates
 
 
-def test_checkpoints_of_another_core_are_refused_in_one_line(tmp_path):
+def test_checkpoints_of_another_core_or_network_are_refused_in_one_line(tmp_path):
     model = small("gru")
     model.save(tmp_path / "model.zip")
     with pytest.raises(
@@ -344,9 +344,13 @@ def test_checkpoints_of_another_core_are_refused_in_one_line(tmp_path):
     ) as error:
         MemoryDQN.load(tmp_path / "model.zip", memory="lstm")
     assert "\n" not in str(error.value)
-    with pytest.raises(CheckpointError, match="does not fit a network with memory lstm") as error:
-        small("lstm").set_parameters(tmp_path / "model.zip")
-    assert "\n" not in str(error.value)
+    for other, message in (
+        (small("lstm"), "weights of another memory core"),
+        (small("gru", dueling=True), "does not fit a network with memory gru"),
+    ):
+        with pytest.raises(CheckpointError, match=message) as error:
+            other.set_parameters(tmp_path / "model.zip")
+        assert "\n" not in str(error.value)
     model.save_replay_buffer(tmp_path / "replay.pkl")
     with pytest.raises(CheckpointError, match=r"not a sequence replay of 2 worlds"):
         small("gru", vector("t-maze", 2)).load_replay_buffer(tmp_path / "replay.pkl")
