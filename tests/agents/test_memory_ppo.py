@@ -16,9 +16,12 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 from tiny_world import TinyBell
 
+from auralnav.agents.history import HistoryWrapper
 from auralnav.agents.memory_policy import MemoryPolicy
 from auralnav.agents.memory_ppo import MemoryPPO
-from auralnav.errors import ConfigError, ShapeError
+from auralnav.agents.sb3_env import make_vector_adapter
+from auralnav.configs.schema import AudioEnvConfig
+from auralnav.errors import CheckpointError, ConfigError, ShapeError
 from auralnav.policies.extractors import AuralExtractor
 from auralnav.policies.ssm.cores import CORES, make_core
 
@@ -114,6 +117,13 @@ def test_an_update_begins_with_the_policy_that_acted(core):
 def test_it_holds_for_other_spaces_and_extractors(kind, policy, policy_kwargs):
     model = small("gru", worlds(kind), policy, policy_kwargs={"net_arch": [16], **policy_kwargs})
     log_ratio, _ = first_minibatch(model, 3 * 4 * 32)
+    assert log_ratio.abs().max() < 1e-5
+
+
+def test_it_holds_on_the_native_vector_environments():
+    env = HistoryWrapper(make_vector_adapter(AudioEnvConfig(id="CartPole-v1", num_envs=4)), previous_action=True)
+    log_ratio, starts = first_minibatch(small("gru", env), 3 * 4 * 32)
+    assert starts[:, 1:].any()
     assert log_ratio.abs().max() < 1e-5
 
 
@@ -292,6 +302,13 @@ def test_a_saved_model_predicts_the_same_and_learns_on(core, tmp_path):
         np.testing.assert_array_equal(state[0], other[0])
     loaded.learn(4 * 32, reset_num_timesteps=False)
     assert loaded.num_timesteps == 2 * 4 * 32
+
+
+def test_weights_of_another_core_are_refused_in_one_line(tmp_path):
+    small("lstm").save(tmp_path / "lstm")
+    with pytest.raises(CheckpointError, match="weights of another memory core") as caught:
+        small("gru").set_parameters(str(tmp_path / "lstm"), device="cpu")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_saved_policy_is_rebuilt_with_its_core(tmp_path):

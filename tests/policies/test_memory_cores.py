@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from auralnav.errors import ConfigError, ShapeError
+from auralnav.errors import CheckpointError, ConfigError, ShapeError
 from auralnav.policies.ssm.cores import CORES, make_core, parameter_count, width_for_parameters
 from auralnav.policies.ssm.memory_core import MemoryCore
 
@@ -247,6 +249,26 @@ def test_wrong_shapes_and_types_are_refused_in_one_line(core):
     for call, arguments in cases:
         with pytest.raises(ShapeError) as caught:
             call(*arguments)
+        assert "\n" not in str(caught.value)
+
+
+def test_weights_go_from_core_to_equal_core(core, tmp_path):
+    torch.save(core.state_dict(), tmp_path / "core.pt")
+    weights = torch.load(tmp_path / "core.pt", weights_only=True)
+    other = copy.deepcopy(core)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    other.load_state_dict(weights)
+    x, start = window(2, 5, 15)
+    assert torch.equal(core(x, core.initial_state(2), start)[0], other(x, other.initial_state(2), start)[0])
+
+
+def test_weights_of_another_core_are_refused_in_one_line():
+    gru = torch.nn.ModuleDict({"core": make_core("gru", D, d_model=8)})
+    for other in (make_core("lstm", D, d_model=8), make_core("gru", D, d_model=9), make_core("mamba", D)):
+        with pytest.raises(CheckpointError, match=r"another memory core: core\.") as caught:
+            gru.load_state_dict({f"core.{name}": value for name, value in other.state_dict().items()})
         assert "\n" not in str(caught.value)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from auralnav.errors import ShapeError
+from auralnav.errors import CheckpointError, ShapeError
 
 
 class MemoryCore(nn.Module, ABC):
@@ -33,6 +34,7 @@ class MemoryCore(nn.Module, ABC):
             if value < 1:
                 raise ShapeError(f"{name} is {value}; a memory core needs at least 1")
         self.d_input, self.d_output, self.state_size = d_input, d_output, 0
+        self.register_load_state_dict_pre_hook(_refuse_other_core)
 
     def initial_state(self, batch: int) -> Tensor:
         """State [batch, S] before the first step: float32 zeros on the core's device."""
@@ -95,3 +97,20 @@ class MemoryCore(nn.Module, ABC):
             raise ShapeError(
                 f"start of shape {list(start.shape)} and {start.dtype}; give a bool tensor of {list(x.shape[:-1])}"
             )
+
+
+def _refuse_other_core(
+    core: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any], strict: bool, *_: Any
+) -> None:
+    """Raise CheckpointError in the place of torch's list of names where weights are those of another core."""
+    own = {name: value.shape for name, value in core.state_dict().items()}
+    given = {
+        name.removeprefix(prefix): value.shape for name, value in state_dict.items() if name.startswith(prefix)
+    }
+    if strict and own != given:
+        name = min(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
+        shapes = [list(sizes[name]) if name in sizes else "absent" for sizes in (given, own)]
+        raise CheckpointError(
+            f"weights of another memory core: {prefix}{name} is {shapes[0]} there and {shapes[1]} here; "
+            f"use the memory and the sizes it was trained with"
+        )
