@@ -23,7 +23,8 @@ from scipy import fft as sfft
 from auralnav.envs.acoustics.head import HeadModel
 from auralnav.envs.acoustics.images import FRONT_GUARD, back_guard, draw_responses
 from auralnav.envs.acoustics.loops import BlockedClip
-from auralnav.envs.acoustics.stream_kernels import assemble, clear, keep, limit_levels, mix, render_direct
+from auralnav.envs.acoustics.playback import NEVER, KeptBlocks, Playback
+from auralnav.envs.acoustics.stream_kernels import assemble, clear, limit_levels, mix, render_direct
 from auralnav.envs.acoustics.tail_sound import TailSounds
 
 CROSSFADE_SECONDS = 0.02
@@ -80,11 +81,14 @@ class StreamGroup:
         self.firsts = [np.zeros(shape, dtype=np.int64) for _ in range(2)]
         spectrum = (0,) if direct_only else (*shape, self.bins)
         self.spectra = [np.zeros(spectrum, dtype=np.complex64) for _ in range(2)]
-        heard = (0,) if direct_only else (rooms, sources, count, self.bins)
-        self.heard = np.zeros(heard, dtype=np.complex64)
+        self.played = Playback(rooms, sources, block)
+        # What the mix reads of a block: its samples and those before it that are still heard, or their spectra.
+        self.window = block + width
+        if direct_only:
+            self.heard = KeptBlocks(rooms, sources, (self.window,), np.float32)
+        else:
+            self.heard = KeptBlocks(rooms, sources, (count, self.bins), np.complex64)
         self.tails = TailSounds(rooms, sources, block)
-        length = block + width if direct_only else 0
-        self.windows = np.zeros((rooms, sources, length), dtype=np.float32)
         self.poses = np.zeros((rooms, 4))
         self.positions = np.zeros((rooms, 0, 3))
         self.gains = np.zeros((rooms, 0))
@@ -92,8 +96,21 @@ class StreamGroup:
         self.counts = np.zeros(rooms, dtype=np.int64)
         self.audio = np.zeros((rooms, 2, block), dtype=np.float32)
 
+    def begin(
+        self, room: int, clips: Sequence[BlockedClip], offsets: Sequence[int], tail: np.ndarray | None
+    ) -> None:
+        """Put clips and tails, float32 [K, 2, n], into a room, whatever was there before."""
+        loops = [clip.blocks for clip in clips]
+        # Blocks that a mute needs to empty the windows.
+        rings = -(-self.window // self.block) - 1 if self.direct else -(-(self.n - self.ends[0]) // self.block)
+        self.played.begin(room, clips, offsets)
+        self.heard.begin(room, loops, rings)
+        self.tails.begin(room, tail, loops)
+
     def render(self, rooms: np.ndarray) -> None:
-        """Render the next block of the rooms (int64 [r]) whose streams have advanced, into `audio`."""
+        """Render the next block of the rooms (int64 [r]), heard while the ears go to `poses`, into `audio`."""
+        self.played.indices[rooms] += 1
+        self.hear(rooms)
         self.responses.reverse()
         self.spectra.reverse()
         self.firsts.reverse()
@@ -102,6 +119,18 @@ class StreamGroup:
             self._swap_back(np.setdiff1d(np.arange(self.rooms), rooms))
         self.draw(0, rooms)
         self.mix(rooms, 0, self.sources, self.audio)
+
+    def hear(self, rooms: np.ndarray) -> None:
+        """Have the newest blocks of what the rooms' sources play, and of their tails, at hand."""
+        played, heard = self.played, self.heard
+        for room, k in heard.go_on(rooms, played):
+            index = int(played.indices[room])
+            heard.blocks[room, k, heard.slots[room, k]] = (
+                played.window(room, k, index, self.window)
+                if self.direct
+                else played.spectra(room, k, index, self.ends, self.n)
+            )
+        self.tails.go_on(rooms, played)
 
     def _swap_back(self, rest: np.ndarray) -> None:
         pairs = (self.responses, self.firsts) if self.direct else (self.spectra,)
@@ -141,7 +170,8 @@ class StreamGroup:
         """Sound of sources `first` to `last` − 1 in the rooms; into float32 out [R, 2, N]."""
         if self.direct:
             render_direct(
-                self.windows,
+                self.heard.blocks,
+                self.heard.slots,
                 self.responses[0],
                 self.responses[1],
                 self.firsts[0],
@@ -154,15 +184,14 @@ class StreamGroup:
                 out,
             )
             return
-        self.tails.make()
         rows = 2 * (len(self.starts) + 1)
         # Transforms run four rows at a time: a single room's are filled up.
         total = np.empty((max(len(rooms) * rows, -(-rows // 4) * 4), self.bins), dtype=np.complex64)
-        mix(self.heard, self.spectra[0], self.spectra[1], rooms, first, last, total)
+        heard, tails = self.heard, self.tails.sounds
+        mix(heard.blocks, heard.slots, self.spectra[0], self.spectra[1], rooms, first, last, total)
         signals = sfft.irfft(total, self.n)
-        tails = self.tails
         assemble(
-            signals, self.starts, self.hop, self.ramp, tails.sounds, tails.slots, rooms, first, last, out
+            signals, self.starts, self.hop, self.ramp, tails.blocks, tails.slots, rooms, first, last, out
         )
 
     def limit_levels(self, rooms: np.ndarray) -> None:
@@ -201,52 +230,40 @@ class BinauralStream:
         self._group = group
         self._room = room
         self._only = np.array([room])
-        self.clips = list(clips)
-        self.offsets = [int(o) for o in offsets]
-        self.index = -1
-        self.muted_from: list[int | None] = [None] * len(self.clips)
         self._images: Images | None = None
-        group.tails.begin(room, tail, [clip.blocks for clip in self.clips])
+        group.begin(room, clips, offsets, tail)
 
     def start(self, images: Images, pose: Pose) -> np.ndarray:
         """Steady-state sound of block 0 at `pose`; float32 [2, block] in the group's `audio`."""
-        self._place(images, pose)
+        self.advance(images, pose)
         self._group.draw(0, self._only)
         self._group.settle(self._room)
         self._hear(0)
-        self._group.mix(self._only, 0, len(self.clips), self._group.audio)
+        self._group.mix(self._only, 0, self._group.sources, self._group.audio)
         return self._group.audio[self._room]
 
     def resume(
-        self, index: int, images: Images, pose: Pose, images_before: Images, pose_before: Pose
+        self,
+        index: int,
+        images: Images,
+        pose: Pose,
+        images_before: Images,
+        pose_before: Pose,
+        muted: Sequence[int | None],
     ) -> None:
-        """Continue as if block `index` had just been rendered by a step from `pose_before` to `pose`."""
-        self._place(images_before, pose_before)
+        """Continue as if block `index` had just been rendered by a step from `pose_before` to `pose`.
+
+        `muted`: the first silent block of each source, None for those that are on.
+        """
+        self._group.played.muted[self._room] = [NEVER if first is None else first for first in muted]
+        self.advance(images_before, pose_before)
         self._group.draw(1, self._only)
-        self._place(images, pose)
+        self.advance(images, pose)
         self._group.draw(0, self._only)
         self._hear(index)
 
     def advance(self, images: Images, pose: Pose) -> None:
-        """Go on to the next block, heard while the ears go to `pose`; the group's `render` makes the sound."""
-        self._place(images, pose)
-        self._hear(self.index + 1)
-
-    def mute(self, source: int) -> None:
-        """Switch a source off from the next block on; its tail rings out."""
-        if self.muted_from[source] is None:
-            self.muted_from[source] = self.index + 1
-
-    def source_images(self) -> np.ndarray:
-        """What each source alone put into the ears in the last block, float32 [K, 2, block]."""
-        out = np.empty((len(self.clips), 2, self._group.block), dtype=np.float32)
-        scratch = np.empty_like(self._group.audio)
-        for k in range(len(self.clips)):
-            self._group.mix(self._only, k, k + 1, scratch)
-            out[k] = scratch[self._room]
-        return out
-
-    def _place(self, images: Images, pose: Pose) -> None:
+        """Let the ears go to `pose` during the next block; the group's `render` makes its sound."""
         group, room = self._group, self._room
         group.poses[room] = pose
         if images is self._images:
@@ -260,42 +277,28 @@ class BinauralStream:
         group.owners[room, :count] = owners
         group.counts[room] = count
 
+    @property
+    def index(self) -> int:
+        """The newest block."""
+        return int(self._group.played.indices[self._room])
+
+    def mute(self, source: int) -> None:
+        """Switch a source off from the next block on; its tail rings out."""
+        muted = self._group.played.muted[self._room]
+        muted[source] = min(muted[source], self.index + 1)
+
+    def source_images(self) -> np.ndarray:
+        """What each source alone put into the ears in the last block, float32 [K, 2, block]."""
+        out = np.empty((self._group.sources, 2, self._group.block), dtype=np.float32)
+        scratch = np.empty_like(self._group.audio)
+        for k in range(self._group.sources):
+            self._group.mix(self._only, k, k + 1, scratch)
+            out[k] = scratch[self._room]
+        return out
+
     def _hear(self, index: int) -> None:
-        """Make `index` the newest block of the clips."""
-        self.index = index
-        group, room = self._group, self._room
-        if group.direct:
-            length = group.windows.shape[2]
-            for k in range(len(self.clips)):
-                keep(self._window(k, index, length), group.windows[room, k])
-            return
-        block, tails = group.block, group.tails
-        for k in range(len(self.clips)):
-            keep(self._spectra(k, index, group.ends, group.n), group.heard[room, k])
-            if tails.wants(room, k, index, self.muted_from[k]):
-                ages = range(tails.parts[room])
-                tails.add(room, k, [self._spectra(k, index - age, (block,), 2 * block) for age in ages])
-
-    def _spectra(self, source: int, index: int, ends: tuple[int, ...], n: int) -> np.ndarray:
-        """Spectra of the windows of `n` samples that end `ends` samples after the start of block `index`."""
-        muted, clip = self.muted_from[source], self.clips[source]
-        block = self._group.block
-        if muted is None or index < muted:
-            return clip.spectra(index + self.offsets[source], ends, n)
-        if (index - muted) * block + ends[0] >= n:
-            return np.zeros((len(ends), n // 2 + 1), dtype=np.complex64)
-        window = self._window(source, index, block + n)
-        return sfft.rfft(np.stack([window[end : end + n] for end in ends]))
-
-    def _window(self, source: int, index: int, length: int) -> np.ndarray:
-        """The last `length` samples of a source up to the end of block `index`, silent from its mute on."""
-        window = self.clips[source].window(index + self.offsets[source], length)
-        muted = self.muted_from[source]
-        if muted is None or index < muted:
-            return window
-        window = window.copy()
-        window[max(length - (index + 1 - muted) * self._group.block, 0) :] = 0.0
-        return window
+        self._group.played.indices[self._room] = index
+        self._group.hear(self._only)
 
 
 def _segments(block: int, reach: int, fade: int, sources: int) -> tuple[int, int]:

@@ -1,4 +1,7 @@
-"""Kernels of the streaming renderer: each does one stage for a list of rooms and holds no GIL (but for `keep`)."""
+"""Kernels of the streaming renderer: each does one stage for a list of rooms and holds no GIL.
+
+(`limit_levels` keeps it: it takes less time than another thread might take to give the GIL back.)
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,6 @@ from auralnav.envs.acoustics.images import FRONT_GUARD
 
 
 @njit(cache=True)
-def keep(values, target):
-    """target[:] = values, for long float32 or complex64 arrays.
-
-    NumPy would let go of the GIL for the few microseconds that this takes, and another thread might not give it
-    back for a hundred.
-    """
-    source = values.reshape(-1)
-    place = target.reshape(-1)
-    for i in range(source.shape[0]):
-        place[i] = source[i]
-
-
-@njit(cache=True, nogil=True)
 def limit_levels(audio, rooms):
     """Clip the rooms' sound to [−1, 1]."""
     for room in rooms:
@@ -48,23 +38,26 @@ def _add_product(row, a, b):
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def mix(heard, new, old, rooms, first, last, total):
+def mix(heard, slots, new, old, rooms, first, last, total):
     """Spectra at the ears into the rows of `total`: per room and ear every segment, then the first through `old`.
 
-    heard [R, K, segments, bins] are the clips' spectra, new and old [R, K, 2, bins] the responses'. Rows that are
-    left over are set to 0.
+    heard[room, k, slots[room, k]] [segments, bins] are the clips' spectra (silence where the slot is negative), new
+    and old [R, K, 2, bins] the responses'. Rows that are left over are set to 0.
     """
-    segments = heard.shape[2]
+    segments = heard.shape[3]
     row = 0
     for room in rooms:
         for ear in range(2):
             for segment in range(segments + 1):
                 total[row] = 0
                 for k in range(first, last):
+                    slot = slots[room, k]
+                    if slot < 0:
+                        continue
                     if segment < segments:
-                        _add_product(total[row], heard[room, k, segment], new[room, k, ear])
+                        _add_product(total[row], heard[room, k, slot, segment], new[room, k, ear])
                     else:
-                        _add_product(total[row], heard[room, k, 0], old[room, k, ear])
+                        _add_product(total[row], heard[room, k, slot, 0], old[room, k, ear])
                 row += 1
     total[row:] = 0
 
@@ -101,30 +94,37 @@ def assemble(signals, starts, hop, ramp, tails, slots, rooms, first, last, out):
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def mix_tails(heard, tails, rooms, sources, total):
-    """total[i, ear] = Σ_part heard[i, part] · tails[rooms[i], part, sources[i], ear]."""
+def mix_tails(heard, tails, places, total):
+    """total[i, ear] = Σ_part heard[i, part] · tails[room, part, source, ear], (room, source) = places[i]."""
     total[:] = 0
-    for i in range(rooms.shape[0]):
+    for i in range(places.shape[0]):
+        room, source = places[i]
         for part in range(heard.shape[1]):
             for ear in range(2):
-                _add_product(total[i, ear], heard[i, part], tails[rooms[i], part, sources[i], ear])
+                _add_product(total[i, ear], heard[i, part], tails[room, part, source, ear])
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def render_direct(windows, new, old, firsts_new, firsts_old, taps, ramp, rooms, first, last, out):
-    """Sources with one image each: windows [R, K, length] through FIR filters, crossfaded, into out[rooms]."""
+def render_direct(windows, slots, new, old, firsts_new, firsts_old, taps, ramp, rooms, first, last, out):
+    """Sources with one image each through FIR filters, crossfaded, into out[rooms].
+
+    windows[room, k, slots[room, k]] [length] is what source k plays; it is silent where the slot is negative.
+    """
     block = out.shape[2]
     fade = ramp.shape[0]
-    start = windows.shape[2] - block
+    start = windows.shape[3] - block
     before = np.empty((2, fade), dtype=np.float32)
     for room in rooms:
         sound = out[room]
         sound[:] = np.float32(0)
         before[:] = np.float32(0)
         for k in range(first, last):
+            if slots[room, k] < 0:
+                continue
+            played = windows[room, k, slots[room, k]]
             for ear in range(2):
-                _fir(windows[room, k], new[room, k, ear], firsts_new[room, k, ear], taps, start, sound[ear])
-                _fir(windows[room, k], old[room, k, ear], firsts_old[room, k, ear], taps, start, before[ear])
+                _fir(played, new[room, k, ear], firsts_new[room, k, ear], taps, start, sound[ear])
+                _fir(played, old[room, k, ear], firsts_old[room, k, ear], taps, start, before[ear])
         for ear in range(2):
             for t in range(fade):
                 sound[ear, t] = before[ear, t] + ramp[t] * (sound[ear, t] - before[ear, t])

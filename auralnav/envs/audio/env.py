@@ -11,13 +11,16 @@ import numpy as np
 
 from auralnav.envs.acoustics.soundbank import open_bank
 from auralnav.envs.audio.episode import checked_options
+from auralnav.envs.audio.group import WorldGroup
 from auralnav.envs.audio.observe import Observer
 from auralnav.envs.audio.rng_state import generator_from, generator_state
 from auralnav.envs.audio.settings import AudioSettings
+from auralnav.envs.audio.walks import REWARD_TERMS
 from auralnav.envs.audio.world import AudioWorld
 from auralnav.errors import ConfigError, MissingDependencyError
 
 _log = logging.getLogger(__name__)
+_ROOM = np.zeros(1, dtype=np.int64)  # the only room of a group of one
 
 
 class AudioEnv(gym.Env[Any, Any]):
@@ -104,7 +107,9 @@ class AudioEnv(gym.Env[Any, Any]):
         self.observation_space = self.observer.space
         self.action_space = self.observer.action_space
         self.bank = open_bank(self.settings.sounds, self.settings.fs, self.settings.split)
-        self.world = AudioWorld(self.settings, self.bank)
+        self.group = WorldGroup(self.settings, self.bank, 1)
+        self.world = self.group.worlds[0]
+        self._terms = [f"reward/{name}" for name in REWARD_TERMS[self.settings.reward]]
         self._window: Any = None
         self._headless = False
         self._running = False
@@ -135,20 +140,22 @@ class AudioEnv(gym.Env[Any, Any]):
         """
         if not self._running:
             raise gym.error.ResetNeeded("no episode is running; call reset() before step()")
-        reward, terms, terminated, truncated = self.world.step(action)
-        info: dict[str, Any] = {f"reward/{name}": value for name, value in terms.items()}
-        info["bumped"] = self.world.bumped
-        info["num_found"] = int(self.settings.num_sources - np.count_nonzero(self.world.remaining))
+        self.group.step(_ROOM, [self.world.checked(action)])
+        walks = self.group.walks
+        terminated, truncated = bool(walks.terminated[0]), bool(walks.truncated[0])
+        info: dict[str, Any] = dict(zip(self._terms, walks.terms[0].tolist(), strict=True))
+        info["bumped"] = bool(walks.bumped[0])
+        info["num_found"] = int(np.count_nonzero(walks.found_step[0] >= 0))
         if terminated or truncated:
             info["episode_metrics"] = self.world.metrics()
             self._running = False
         if self.render_mode == "human":
             self.render()
-        return self._observation(), reward, terminated, truncated, info
+        return self._observation(), float(walks.rewards[0]), terminated, truncated, info
 
     def _observation(self) -> dict[str, np.ndarray]:
         out = self.observer.empty(1)
-        self.observer.fill([self.world], self.world.audio[None], out)
+        self.observer.fill(self.group, out)
         return {key: rows[0] for key, rows in out.items()}
 
     def render(self) -> np.ndarray | None:

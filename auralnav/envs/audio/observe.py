@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from gymnasium import spaces
 
 from auralnav.envs.acoustics.cues import SPECTROGRAM_TOP, CueConfig, log_spectrogram, spatial_cues, stft
+from auralnav.envs.audio.group import WorldGroup
 from auralnav.envs.audio.settings import LARGEST_ROOM, AudioSettings
-from auralnav.envs.audio.world import AudioWorld
 
 
 class Observer:
@@ -46,11 +45,12 @@ class Observer:
         )
 
     def empty(self, worlds: int) -> dict[str, np.ndarray]:
-        """Observations of zeros, one row a world."""
-        return {key: np.zeros((worlds, *box.shape), dtype=np.float32) for key, box in self.boxes.items()}
+        """Room for the observations of `worlds` worlds, one row each, with anything in it."""
+        return {key: np.empty((worlds, *box.shape), dtype=np.float32) for key, box in self.boxes.items()}
 
-    def fill(self, worlds: Sequence[AudioWorld], audio: np.ndarray, out: dict[str, np.ndarray]) -> None:
-        """Write the observations of worlds, whose sound is float32 audio [r, 2, N], into the rows of `out`."""
+    def fill(self, group: WorldGroup, out: dict[str, np.ndarray]) -> None:
+        """Write the observations of a group's worlds into the rows of `out`."""
+        audio = group.streams.audio
         if "audio" in out:
             out["audio"][...] = audio
         if "cues" in out or "spectrogram" in out:
@@ -59,11 +59,9 @@ class Observer:
                 out["cues"][...] = spatial_cues(spectra, self.cue_config)
             if "spectrogram" in out:
                 out["spectrogram"][...] = log_spectrogram(spectra)
-        for row, world in enumerate(worlds):
-            world.agent_info(out["agent_info"][row])
+        group.walks.odometry(out["agent_info"])
         if "pose" in out:
-            for row, world in enumerate(worlds):
-                x, y, theta = world.pose
-                out["pose"][row] = x, y, math.remainder(theta, 2 * math.pi)
+            for row, (x, y, theta) in zip(out["pose"], group.walks.poses.tolist(), strict=True):
+                row[:] = x, y, math.remainder(theta, 2 * math.pi)
             limit = np.float32(math.pi)
             np.clip(out["pose"][:, 2], -limit, limit, out=out["pose"][:, 2])

@@ -199,10 +199,9 @@ class RoomSound:
         """Continue after `step`, whose step led from `before` to `pose` (the same pose at step 0)."""
         if self._settings.noise_snr_db is not None:
             self.start(start)  # sets the noise level
-        self._stream.muted_from = list(muted_from)
         ears, ears_before = self._ears(pose), self._ears(before)
         images_before = self._images(max(step - 1, 0), ears_before)
-        self._stream.resume(step, self._images(step, ears), ears, images_before, ears_before)
+        self._stream.resume(step, self._images(step, ears), ears, images_before, ears_before, muted_from)
 
     def mute(self, source: int) -> None:
         """Switch a source off from the next step on; its tail rings out."""

@@ -81,7 +81,8 @@ def tour_length(
 class TourPotential:
     """Lengths of shortest tours through ``sources`` [K, 2] (metres, in free space), K ≤ 6.
 
-    Attributes: ``sources`` [K, 2]; ``between`` [K, K] metres. Raises RoomError for more than 6 sources.
+    Attributes: ``sources`` [K, 2]; ``between`` [K, K] metres; ``reach`` [K, C] metres from the corners;
+    ``tails`` [2^K, K] metres (see ``tour_tails``). Raises RoomError for more than 6 sources.
     """
 
     def __init__(self, geo: Geodesics | FloorPlan, sources: ArrayLike) -> None:
@@ -98,15 +99,15 @@ class TourPotential:
             )
         lengths = self.geo.lengths
         self.between = distance_table(self._segments, self._corners, lengths, self.sources, self.sources)
-        self._reach = reaches_from(self._segments, self._corners, lengths, self.sources)
-        self._tails = tour_tails(self.between)
+        self.reach = reaches_from(self._segments, self._corners, lengths, self.sources)
+        self.tails = tour_tails(self.between)
 
     def length(self, x: float, y: float, remaining: Bools) -> float:
         """Shortest tour [m] from (x, y) through the ``remaining`` (bool [K]) sources; 0 when none is."""
         return tour_length(
-            self._segments, self._corners, self._reach, self._tails, self.sources, x, y, remaining
+            self._segments, self._corners, self.reach, self.tails, self.sources, x, y, remaining
         )
 
     def distances(self, x: float, y: float) -> Floats:
         """Geodesic length [m] from (x, y) to each source: float64 [K]."""
-        return source_distances(self._segments, self._corners, self._reach, self.sources, x, y)
+        return source_distances(self._segments, self._corners, self.reach, self.sources, x, y)

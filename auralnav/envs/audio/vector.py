@@ -1,17 +1,17 @@
 """Many AuralNav worlds in one vector environment, stepped by a few threads.
 
-Each world is stepped by the same code as the single environment, so the bits are the same. The worlds come in
-chunks: a thread moves and scores those of its chunk one by one, then renders them all in a few calls that hold no
-GIL, so that the threads run side by side. (A call a world and stage would release and take back the GIL twenty
-times a step, and the threads would wait for each other most of the time.)
+Worlds are stepped by the same code as the single environment, so the bits are the same. They come in groups, and a
+step of a group is a dozen calls however many worlds it has, of which the long ones hold no GIL: the threads, each
+with a group of its own at a time, then run side by side. (A call a world and stage would release and take back the
+GIL twenty times a world, and the threads would wait for each other most of the time.)
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,14 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from auralnav.envs.acoustics.soundbank import SoundBank, open_bank
+from auralnav.envs.acoustics.soundbank import open_bank
 from auralnav.envs.audio.env import AudioEnv, draw_seed
 from auralnav.envs.audio.episode import checked_options
+from auralnav.envs.audio.group import WorldGroup
 from auralnav.envs.audio.observe import Observer
 from auralnav.envs.audio.rng_state import generator_from, generator_state
-from auralnav.envs.audio.room_sound import stream_group
 from auralnav.envs.audio.settings import AudioSettings
-from auralnav.envs.audio.world import AudioWorld
+from auralnav.envs.audio.walks import REWARD_TERMS
 from auralnav.errors import ConfigError
 
 _CHUNK = 8  # most worlds rendered by one call: enough to seldom need the GIL, few enough to share the threads
@@ -85,15 +85,15 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         cores = threads or os.cpu_count() or 1
         size = min(_CHUNK, -(-num_envs // cores))
         self._chunks = [
-            _Chunk(first, self.settings, bank, min(size, num_envs - first))
+            _Chunk(first, WorldGroup(self.settings, bank, min(size, num_envs - first)))
             for first in range(0, num_envs, size)
         ]
         self._threads = min(cores, len(self._chunks))
-        self.worlds = [world for chunk in self._chunks for world in chunk.worlds]
+        self.worlds = [world for chunk in self._chunks for world in chunk.group.worlds]
+        self._terms = REWARD_TERMS[self.settings.reward]
         self._pool: ThreadPoolExecutor | None = None
         self._finished = np.zeros(num_envs, dtype=bool)
         self._started = False
-        self._observations = self.observer.empty(num_envs)
 
     # Vector API -------------------------------------------------------------------------------------------
 
@@ -115,17 +115,19 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         fixed = checked_options(rest, self.settings)
         self._seed(seed, mask)
 
+        observations = self.observer.empty(self.num_envs)
+
         def begin(chunk: _Chunk) -> None:
-            for i, world in chunk:
+            for i, world in enumerate(chunk.group.worlds, start=chunk.first):
                 if mask[i]:
                     world.reset(draw_seed(self._rngs[i]), fixed)
-            self._fill(chunk)
+            self._fill(chunk, observations)
 
         self._each(begin)
         self._finished[mask] = False
         self._started = True
         info = {"num_found": np.zeros(self.num_envs, dtype=np.int64), "_num_found": mask.copy()}
-        return deepcopy(self._observations), info
+        return observations, info
 
     def step(
         self, actions: np.ndarray
@@ -136,59 +138,57 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         actions = np.asarray(actions)
         if len(actions) != self.num_envs:
             raise ConfigError(f"{len(actions)} actions for {self.num_envs} worlds; give one a world")
-        again = self._finished.copy() if self.autoreset_mode == AutoresetMode.NEXT_STEP else None
-        rewards = np.zeros(self.num_envs)
-        terminated = np.zeros(self.num_envs, dtype=bool)
-        truncated = np.zeros(self.num_envs, dtype=bool)
-        terms = {name: np.zeros(self.num_envs) for name in self.worlds[0].terms}
+        stepped = np.ones(self.num_envs, dtype=bool)
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+            stepped = ~self._finished
+        # Checked before any world moves.
+        checked = self._checked(actions, stepped)
+        observations = self.observer.empty(self.num_envs)
         metrics: dict[int, dict[str, float]] = {}
 
-        # Checked before any world moves.
-        checked = [
-            None if again is not None and again[i] else world.checked(actions[i])
-            for i, world in enumerate(self.worlds)
-        ]
-
         def advance(chunk: _Chunk) -> None:
-            stepped = []
-            for i, world in chunk:
-                if checked[i] is None:
-                    world.reset(draw_seed(self._rngs[i]))
-                    continue
-                rewards[i], values, terminated[i], truncated[i] = world.act(checked[i])
-                for name, value in values.items():
-                    terms[name][i] = value
-                stepped.append(world)
-            if stepped:
-                rooms = np.array([world.room for world in stepped])
-                chunk.group.render(rooms)
-                for world in stepped:
-                    world.sound.finish()
-                chunk.group.limit_levels(rooms)
-            for i, world in chunk:
-                if terminated[i] or truncated[i]:
-                    metrics[i] = world.metrics()
-            self._fill(chunk)
+            group, first = chunk.group, chunk.first
+            for room in np.flatnonzero(~stepped[first : chunk.last]):
+                group.worlds[room].reset(draw_seed(self._rngs[first + room]))
+            rooms = np.flatnonzero(stepped[first : chunk.last])
+            if len(rooms):
+                group.step(rooms, checked[first + rooms])
+                ended = group.walks.terminated | group.walks.truncated
+                for room in rooms[ended[rooms]].tolist():
+                    metrics[first + room] = group.worlds[room].metrics()
+            self._fill(chunk, observations)
 
         self._each(advance)
+        terminated = self._gather("terminated") & stepped
+        truncated = self._gather("truncated") & stepped
         self._finished = terminated | truncated
-        stepped = np.ones(self.num_envs, dtype=bool) if again is None else ~again
-        return (
-            deepcopy(self._observations),
-            rewards,
-            terminated,
-            truncated,
-            self._infos(terms, metrics, stepped),
-        )
+        rewards = np.where(stepped, self._gather("rewards"), 0.0)
+        return observations, rewards, terminated, truncated, self._infos(metrics, stepped)
 
-    def _infos(self, terms, metrics, stepped) -> dict[str, Any]:
-        count = self.settings.num_sources
-        worlds = self.worlds
+    def _checked(self, actions: np.ndarray, stepped: np.ndarray) -> np.ndarray:
+        """The actions of the worlds that are stepped, int64 [N] or float64 [N, 2]; zeros for the others."""
+        if not self.settings.continuous and actions.ndim == 1 and actions.dtype == np.int64:
+            checked = np.where(stepped, actions, 0)
+            if checked.min() >= 0 and checked.max() <= 3:
+                return checked
+        # One by one, also to name the wrong one.
+        shape, kind = ((self.num_envs, 2), np.float64) if self.settings.continuous else (self.num_envs, np.int64)
+        checked = np.zeros(shape, dtype=kind)
+        for i in np.flatnonzero(stepped):
+            checked[i] = self.worlds[i].checked(actions[i])
+        return checked
+
+    def _gather(self, name: str) -> np.ndarray:
+        """The array `name` of all groups' walks, one row a world."""
+        return np.concatenate([getattr(chunk.group.walks, name) for chunk in self._chunks])
+
+    def _infos(self, metrics: dict[int, dict[str, float]], stepped: np.ndarray) -> dict[str, Any]:
         info: dict[str, Any] = {
-            "bumped": np.array([w.bumped for w in worlds]),
-            "num_found": np.array([count - np.count_nonzero(w.remaining) for w in worlds]),
+            "bumped": self._gather("bumped"),
+            "num_found": np.count_nonzero(self._gather("found_step") >= 0, axis=1),
         }
-        info.update((f"reward/{name}", values) for name, values in terms.items())
+        terms = np.where(stepped, self._gather("terms").T, 0.0)
+        info.update((f"reward/{name}", values) for name, values in zip(self._terms, terms, strict=True))
         info.update([(f"_{key}", stepped) for key in info])
         if metrics:
             ended = np.zeros(self.num_envs, dtype=bool)
@@ -235,8 +235,6 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             )
         for world, state in zip(self.worlds, states, strict=True):
             world.restore(state)
-        for chunk in self._chunks:
-            self._fill(chunk)
         self._rngs = [generator_from(state) for state in states]
         self._finished = np.array([bool(state.get("finished", False)) for state in states])
         self._started = True
@@ -259,35 +257,43 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             if seeds[i] is not None:
                 self._rngs[i] = seeding.np_random(seeds[i])[0]
 
-    def _fill(self, chunk: _Chunk) -> None:
-        rows = {key: values[chunk.first : chunk.last] for key, values in self._observations.items()}
-        self.observer.fill(chunk.worlds, chunk.group.audio, rows)
+    def _fill(self, chunk: _Chunk, observations: dict[str, np.ndarray]) -> None:
+        rows = {key: values[chunk.first : chunk.last] for key, values in observations.items()}
+        self.observer.fill(chunk.group, rows)
 
     def _each(self, work: Callable[[_Chunk], None]) -> None:
-        """Run `work` for every chunk, shared among the threads."""
-        if self._threads == 1:
-            for chunk in self._chunks:
+        """Run `work` for every chunk, shared among the threads, of which the caller's is one."""
+        chunks = iter(self._chunks)
+
+        def share() -> None:
+            for chunk in chunks:
                 work(chunk)
-            return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="auralnav")
-        for future in [self._pool.submit(work, chunk) for chunk in self._chunks]:
-            future.result()
+
+        if self._threads > 1 and self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="auralnav")
+        others = [self._pool.submit(share) for _ in range(self._threads - 1)] if self._pool else []
+        try:
+            share()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pool": None}
 
 
+@dataclass(frozen=True)
 class _Chunk:
-    """Consecutive worlds from `first` to `last` − 1 that share a stream group; iterates over (index, world)."""
+    """A group whose worlds are those from `first` on."""
 
-    def __init__(self, first: int, settings: AudioSettings, bank: SoundBank, count: int) -> None:
-        self.first, self.last = first, first + count
-        self.group = stream_group(settings, count)
-        self.worlds = [AudioWorld(settings, bank, self.group, room) for room in range(count)]
+    first: int
+    group: WorldGroup
 
-    def __iter__(self) -> Iterator[tuple[int, AudioWorld]]:
-        return enumerate(self.worlds, start=self.first)
+    @property
+    def last(self) -> int:
+        """The first world that is no longer of the group."""
+        return self.first + len(self.group.worlds)
 
 
 __all__ = ["AudioEnv", "AudioVectorEnv"]

@@ -1,11 +1,11 @@
-"""One world of AuralNav: motion, finding, reward, metrics and sound, without Gymnasium.
+"""One world of AuralNav: its episode, metrics, state and what people see of it, without Gymnasium.
 
-`AudioEnv` wraps one of these and `AudioVectorEnv` many, so single and vector form are the same bits.
+Motion and reward are in `walks`, sound in `room_sound`; `WorldGroup` steps worlds. `AudioEnv` has a group of one and
+`AudioVectorEnv` several groups, so single and vector form are the same bits.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,40 +14,34 @@ import numpy as np
 from auralnav.envs.acoustics.soundbank import SoundBank
 from auralnav.envs.acoustics.stream import StreamGroup
 from auralnav.envs.audio.episode import BODY_RADIUS, Episode, draw_episode
-from auralnav.envs.audio.geometry import segment_free
-from auralnav.envs.audio.motion import LEFT, RIGHT, advance, heading, move_pose
 from auralnav.envs.audio.oracle import plan_actions
-from auralnav.envs.audio.room_sound import RoomSound, stream_group
+from auralnav.envs.audio.room_sound import RoomSound
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.touching import touching_tour_length
 from auralnav.envs.audio.tour import TourPotential
+from auralnav.envs.audio.walks import Walks
 from auralnav.errors import ActionError, ConfigError
-
-REWARD_TERMS = {
-    "shaped": ("found", "step", "shaping", "complete", "distractor"),
-    "otoworld": ("found", "step", "turn", "closeness"),
-}
 
 
 class AudioWorld:
-    """The moving part of an episode.
+    """An episode and the agent in it; a row of a group's arrays.
 
     Args:
         settings: the environment's arguments.
         bank: the sounds.
-        group: the streams that are rendered together with this world's; None: a group of its own.
-        room: its place among them.
+        walks: where the group's agents are.
+        streams: what they hear.
+        room: this one's place among them.
     """
 
     def __init__(
-        self, settings: AudioSettings, bank: SoundBank, group: StreamGroup | None = None, room: int = 0
+        self, settings: AudioSettings, bank: SoundBank, walks: Walks, streams: StreamGroup, room: int
     ) -> None:
         self.settings = settings
         self.bank = bank
-        self.group = group or stream_group(settings, 1)
         self.room = room
-        self.terms = REWARD_TERMS[settings.reward]
-        self._turn = settings.turn
+        self._walks = walks
+        self._streams = streams
 
     # Episode ---------------------------------------------------------------------------------------------
 
@@ -60,22 +54,13 @@ class AudioWorld:
         settings = self.settings
         self.fixed = dict(fixed or {})
         self.episode: Episode = draw_episode(seed, settings, self.bank, fixed)
-        self.sound = RoomSound(self.episode, settings, self.bank, self.group, self.room)
-        self._segments = self.episode.plan.segments
-        x, y, theta = self.episode.start
-        self.theta0 = theta
-        self.turns = 0
-        self.pose = (x, y, theta)
-        self.previous_pose = self.pose
-        self.step_index = 0
-        self.found_step = np.full(settings.num_sources, -1, dtype=np.int64)
-        self.remaining = np.ones(settings.num_sources, dtype=bool)
-        self.bumped = False
-        self.bumps = 0
-        self.path_length = 0.0
+        self.sound = RoomSound(self.episode, settings, self.bank, self._streams, self.room)
+        x, y, _ = self.episode.start
         self.trail = [(x, y)]
-        self.tour = TourPotential(self.episode.geo, self.sources)
-        self.potential = -self.tour.length(x, y, self.remaining)
+        self.tour = TourPotential(self.episode.geo, self.episode.places(0)[: settings.num_sources, :2])
+        self._walks.begin(self.room, self.episode)
+        self._walks.place(self.room, self.tour, self.distractors)
+        self._walks.potential[self.room] = -self.tour.length(x, y, self.remaining)
 
     @property
     def begun(self) -> bool:
@@ -86,6 +71,22 @@ class AudioWorld:
     def over(self) -> bool:
         """Whether the episode has come to its end: all found, or the horizon reached."""
         return not self.remaining.any() or self.step_index >= self.settings.horizon
+
+    @property
+    def pose(self) -> tuple[float, float, float]:
+        """Where the agent is: x, y in m, heading in rad."""
+        x, y, theta = self._walks.poses[self.room].tolist()
+        return x, y, theta
+
+    @property
+    def step_index(self) -> int:
+        """Steps taken."""
+        return int(self._walks.steps[self.room])
+
+    @property
+    def remaining(self) -> np.ndarray:
+        """Which sources are not found yet, bool [K]."""
+        return self._walks.found_step[self.room] < 0
 
     @property
     def sources(self) -> np.ndarray:
@@ -100,113 +101,31 @@ class AudioWorld:
     @property
     def audio(self) -> np.ndarray:
         """What the ears heard in the last step, float32 [2, N]; overwritten by the next."""
-        return self.group.audio[self.room]
-
-    def step(self, action: Any) -> tuple[float, dict[str, float], bool, bool]:
-        """Move, score and hear one action; see `act` for what is returned and raised."""
-        outcome = self.act(self.checked(action))
-        room = np.array([self.room])
-        self.group.render(room)
-        self.sound.finish()
-        self.group.limit_levels(room)
-        return outcome
+        return self._streams.audio[self.room]
 
     def checked(self, action: Any) -> Any:
-        """The action as `act` takes it: an int, or two floats.
+        """The action as `WorldGroup.step` takes it: an int, or two floats.
 
         Raises:
             ActionError: an action outside the space, or NaN.
         """
         return _continuous(action) if self.settings.continuous else _discrete(action)
 
-    def act(self, action: Any) -> tuple[float, dict[str, float], bool, bool]:
-        """Move and score one checked action; its sound is made as in `step`.
+    def move_sources(self) -> None:
+        """Put the sources where they are at this step."""
+        self.tour.update(self.sources)
+        self._walks.place(self.room, self.tour, self.distractors)
 
-        Returns:
-            reward, its terms by name, terminated, truncated.
-        """
-        settings = self.settings
-        turned = self._move(action)
-        self.step_index += 1
-        if settings.moving:
-            self.tour.update(self.sources)
+    def record(self, found: bool) -> None:
+        """Take note of a step that was rendered; `found`: some source may have been found in it."""
         x, y, _ = self.pose
-        distances = self.tour.distances(x, y)
-        newly = self.remaining & (distances <= settings.found_radius)
-        count = int(np.count_nonzero(newly))
-        self.sound.advance(self.pose, self.step_index)
-        if count:
-            self.found_step[newly] = self.step_index
-            self.remaining &= ~newly
-            for k in np.flatnonzero(newly):
-                self.sound.mute(int(k))
-        done = not self.remaining.any()
-        before, self.potential = self.potential, -self.tour.length(x, y, self.remaining)
-        if settings.reward == "shaped":
-            terms = {
-                "found": settings.found_reward * count,
-                "step": -settings.step_penalty,
-                "shaping": settings.shaping_scale * (self.potential - before),
-                "complete": settings.completion_reward if done else 0.0,
-                "distractor": -settings.distractor_penalty if self._at_distractor() else 0.0,
-            }
-        else:
-            nearest = float(distances[self.remaining].min()) if not count else math.inf
-            terms = {
-                "found": 100.0 * count,
-                "step": -0.5,
-                "turn": -0.1 if turned else 0.0,
-                "closeness": 1.0 / max(nearest, 1e-3),
-            }
-        reward = sum(terms.values())
-        truncated = not done and self.step_index >= settings.horizon
-        return reward, terms, done, truncated
-
-    def _at_distractor(self) -> bool:
-        if not self.settings.distractors:
-            return False
-        lengths = self.episode.geo.distances(np.array([self.pose[:2]]), self.distractors)
-        return bool((lengths <= self.settings.found_radius).any())
-
-    def _move(self, action: Any) -> bool:
-        """Carry out `action`; True when it turned the agent."""
-        settings = self.settings
-        x, y, _ = self.pose
-        self.previous_pose = self.pose
-        if settings.continuous:
-            forward, rate = action
-            # The turn moves the reference, so that the heading stays theta0 + turns · turn.
-            self.theta0 += rate * self._turn
-            turned = rate != 0.0
-            theta = heading(self.theta0, self.turns, self._turn)
-            nx, ny = advance(x, y, theta, forward * settings.step_size)
-        else:
-            nx, ny, self.turns = move_pose(
-                x, y, self.theta0, self.turns, action, settings.step_size, self._turn
-            )
-            turned = action in (LEFT, RIGHT)
-            theta = heading(self.theta0, self.turns, self._turn)
-        self.bumped = False
-        if (nx, ny) != (x, y):
-            if segment_free(self._segments, x, y, nx, ny, BODY_RADIUS):
-                self.path_length += math.hypot(nx - x, ny - y)
-                x, y = nx, ny
-            else:
-                self.bumped = True
-                self.bumps += 1
-        self.pose = (x, y, theta)
         self.trail.append((x, y))
-        return turned
+        if found:
+            for k in np.flatnonzero(self._walks.found_step[self.room] == self.step_index):
+                self.sound.mute(int(k))
+        self.sound.finish()
 
     # What agents and people see -----------------------------------------------------------------------------
-
-    def agent_info(self, out: np.ndarray) -> None:
-        """Write cos θ and sin θ of odometry since the start, last bump, share of the horizon left; into float32 [4]."""
-        turned = self.pose[2] - self.episode.start[2]
-        out[0] = math.cos(turned)
-        out[1] = math.sin(turned)
-        out[2] = self.bumped
-        out[3] = 1.0 - self.step_index / self.settings.horizon
 
     def metrics(self) -> dict[str, float]:
         """The episode's metrics so far.
@@ -216,15 +135,15 @@ class AudioWorld:
         against the shortest tour that touches every found disc) and sna (success weighted by number of actions:
         oracle / max(oracle, taken)).
         """
-        settings = self.settings
+        settings, walks = self.settings, self._walks
         success = not self.remaining.any()
         values = {
             "success": float(success),
             "found_share": float(np.count_nonzero(~self.remaining) / settings.num_sources),
             "steps": float(self.step_index),
-            "length": self.path_length,
-            "bumps": float(self.bumps),
-            "distance_to_go": -self.potential,
+            "length": float(walks.path_length[self.room]),
+            "bumps": float(walks.bumps[self.room]),
+            "distance_to_go": -float(walks.potential[self.room]),
         }
         if not settings.moving:
             values["spl"] = self._spl() if success else 0.0
@@ -237,7 +156,7 @@ class AudioWorld:
     def _spl(self) -> float:
         start = np.array(self.episode.start[:2])
         best = touching_tour_length(self.episode.geo, start, self.sources, self.settings.found_radius)
-        return best / max(best, self.path_length) if best > 0 else 1.0
+        return best / max(best, float(self._walks.path_length[self.room])) if best > 0 else 1.0
 
     def oracle_actions(self, from_start: bool = False) -> list[int] | None:
         """Fewest actions that find what remains, or None (moving sources, continuous actions, no plan)."""
@@ -249,14 +168,14 @@ class AudioWorld:
         return plan_actions(
             self.episode.plan,
             self.episode.geo,
-            (x, y, self.theta0),
+            (x, y, float(self._walks.theta0[self.room])),
             self.sources,
             settings.found_radius,
             settings.step_size,
-            self._turn,
+            settings.turn,
             found,
             BODY_RADIUS,
-            turns=0 if from_start else self.turns,
+            turns=0 if from_start else int(self._walks.turns[self.room]),
         )
 
     def scene(self) -> dict[str, Any]:
@@ -276,7 +195,7 @@ class AudioWorld:
             "step": self.step_index,
             "horizon": self.settings.horizon,
             "found_radius": self.settings.found_radius,
-            "bumped": self.bumped,
+            "bumped": bool(self._walks.bumped[self.room]),
         }
 
     # State ------------------------------------------------------------------------------------------------
@@ -287,18 +206,19 @@ class AudioWorld:
         Arrays and scalars only: `agent` (x, y m, heading rad), `sources` [K, 2] m, `found` [K] … are for
         reading; changing them changes nothing on restore.
         """
+        walks, room = self._walks, self.room
         return {
             "episode_seed": self.episode.seed,
             "step": self.step_index,
-            "pose": np.array(self.pose),
-            "previous_pose": np.array(self.previous_pose),
-            "theta0": self.theta0,
-            "turns": self.turns,
-            "found_step": self.found_step.copy(),
-            "bumped": self.bumped,
-            "bumps": self.bumps,
-            "path_length": self.path_length,
-            "potential": self.potential,
+            "pose": walks.poses[room].copy(),
+            "previous_pose": walks.previous[room].copy(),
+            "theta0": float(walks.theta0[room]),
+            "turns": int(walks.turns[room]),
+            "found_step": walks.found_step[room].copy(),
+            "bumped": bool(walks.bumped[room]),
+            "bumps": int(walks.bumps[room]),
+            "path_length": float(walks.path_length[room]),
+            "potential": float(walks.potential[room]),
             "trail": np.array(self.trail),
             "audio": self.audio.copy(),
             **{f"fixed_{name}": value.copy() for name, value in self.fixed.items()},
@@ -328,23 +248,24 @@ class AudioWorld:
         fixed = {name[6:]: np.asarray(v) for name, v in state.items() if name.startswith("fixed_")}
         self._begin(int(state["episode_seed"]), fixed)
         start = self.pose
-        self.step_index = int(state["step"])
-        self.pose = _pose(state["pose"])
-        self.previous_pose = _pose(state["previous_pose"])
-        self.theta0 = float(state["theta0"])
-        self.turns = int(state["turns"])
-        self.found_step = np.array(state["found_step"], dtype=np.int64)
-        self.remaining = self.found_step < 0
-        self.bumped = bool(state["bumped"])
-        self.bumps = int(state["bumps"])
-        self.path_length = float(state["path_length"])
-        self.potential = float(state["potential"])
+        walks, room = self._walks, self.room
+        walks.steps[room] = state["step"]
+        walks.poses[room] = state["pose"]
+        walks.previous[room] = state["previous_pose"]
+        walks.theta0[room] = state["theta0"]
+        walks.turns[room] = state["turns"]
+        walks.found_step[room] = state["found_step"]
+        walks.bumped[room] = state["bumped"]
+        walks.bumps[room] = state["bumps"]
+        walks.path_length[room] = state["path_length"]
+        walks.potential[room] = state["potential"]
         self.trail = [(float(x), float(y)) for x, y in np.asarray(state["trail"])]
         if self.settings.moving:
-            self.tour.update(self.sources)
-        muted: list[int | None] = [int(t) + 1 if t >= 0 else None for t in self.found_step]
+            self.move_sources()
+        muted = [int(t) + 1 if t >= 0 else None for t in walks.found_step[room]]
         muted += [None] * self.settings.distractors
-        self.sound.resume(self.step_index, self.pose, self.previous_pose, start, muted)
+        x, y, theta = walks.previous[room].tolist()
+        self.sound.resume(self.step_index, self.pose, (x, y, theta), start, muted)
         self.audio[...] = state["audio"]
 
 
@@ -375,8 +296,3 @@ def _discrete(action: Any) -> int:
             f"action {choice} lies outside Discrete(4); give 0 forward, 1 backward, 2 left or 3 right"
         )
     return choice
-
-
-def _pose(values: Any) -> tuple[float, float, float]:
-    x, y, theta = (float(v) for v in np.asarray(values))
-    return x, y, theta

@@ -127,8 +127,8 @@ def test_tails_repeat_with_their_loops_and_ring_out() -> None:
         assert np.linalg.norm(mine - theirs) < 1e-5 * np.linalg.norm(theirs)
     for at in (4, 21, 23, 25, 28):
         group, other = begun()
-        other.muted_from[1] = muted_at if at >= muted_at else None
-        other.resume(at, images, poses[at], images, poses[at - 1])
+        muted = [None, muted_at if at >= muted_at else None]
+        other.resume(at, images, poses[at], images, poses[at - 1], muted)
         if at + 1 == muted_at:
             other.mute(1)
         other.advance(images, poses[at + 1])
