@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from auralnav.policies.ssm import numba_conv, numba_scan, scan_torch, ssd_torch
+from auralnav.policies.ssm import numba_conv, numba_scan, numba_step, ssd_torch
 from auralnav.policies.ssm.backends import Kernels
 
 KERNELS = Kernels(
     name="numba",
     selective_scan=numba_scan.selective_scan,
-    selective_step=scan_torch.selective_step,
+    selective_step=numba_step.selective_step,
     chunk_scan=ssd_torch.chunk_scan,
-    chunk_step=ssd_torch.chunk_step,
+    chunk_step=numba_step.chunk_step,
     causal_conv=numba_conv.causal_conv,
 )
