@@ -61,7 +61,7 @@ def test_the_oracle_takes_the_fewest_actions():
 
 def test_the_oracle_says_where_it_has_no_plan():
     env = AudioEnvConfig(id="AuralNav-Moving-v0")
-    with pytest.raises(AuralNavError, match="static sources"):
+    with pytest.raises(AuralNavError, match="sources that stand still"):
         evaluate(make_baseline("oracle", task_settings(env)), env, 1)
 
 

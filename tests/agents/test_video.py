@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import types
 from typing import Any
 
 import numpy as np
 import pytest
 
 from auralnav.agents.video import Recorder, between, count_frames, read_audio, write_video
+from auralnav.envs.audio.geometry import FloorPlan
 from auralnav.errors import AuralNavError
 
 FS = 16_000
@@ -81,9 +81,8 @@ def test_reading_something_else_names_the_file(tmp_path):
 
 
 def scene(x: float, theta: float, step: int) -> dict[str, Any]:
-    plan = types.SimpleNamespace(boundary=np.array([[0, 0], [6, 0], [6, 5], [0, 5]], float), obstacles=[])
     return {
-        "plan": plan,
+        "plan": FloorPlan.shoebox(6.0, 5.0, 3.0),
         "agent": (x, 2.0, theta),
         "sources": np.array([[5.0, 4.0]]),
         "found": np.array([step > 1]),
