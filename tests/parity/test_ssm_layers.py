@@ -9,6 +9,7 @@ from torch import Tensor
 
 from auralnav.policies.ssm import SSMState
 from auralnav.policies.ssm.layer import SSMLayer
+from auralnav.policies.ssm.ssd_torch import chunk_scan
 
 LENGTHS = [1, 2, 3, 5, 17, 64, 65, 130]
 # Episode lengths of a row: cuts at the edge of a chunk (16 steps), inside the convolution's window (4 taps),
@@ -235,3 +236,16 @@ def test_memory_for_the_gradients_is_linear_in_the_length(kind: str, backend: st
         return sum(storages.values())
 
     assert 3.5 < saved(2048) / saved(512) < 4.2
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_one_huge_step_does_not_blur_the_small_ones_after_it(packed: bool):
+    u = tensor((1, 64, 2, 4), 16)
+    dt = 0.01 * tensor((1, 64, 2), 17).abs()
+    dt[:, 5] = 50.0
+    b, c = tensor((2, 1, 64, 1, 6), 18)
+    operands = u, dt, torch.tensor([-1.0, -16.0]), b, c, torch.ones(2)
+    seq_idx = numbers([30, 34])[None] if packed else None
+    y, _ = chunk_scan(*operands, 64, seq_idx)
+    exact, _ = chunk_scan(*(x.double() for x in operands), 64, seq_idx)
+    assert distance(y, exact) < 1e-6
