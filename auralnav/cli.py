@@ -125,7 +125,7 @@ def envs() -> None:
 
 @app.command()
 def doctor() -> None:
-    """What this machine has for AuralNav: versions, threads, sound, video, GPU, tracking."""
+    """What this machine has for AuralNav: versions, threads, state-space backends, sound, video, GPU, tracking."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -133,11 +133,13 @@ def doctor() -> None:
 
     table = Table("check", "found", "", show_edge=False)
     failed = False
-    for check in checks():
-        failed |= check.ok is False
-        mark = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[yellow]optional[/]"}[check.ok]
-        table.add_row(check.name, escape(check.found), mark)
-    cli_people.console().print(table)
+    console = cli_people.console()
+    with console.status("checking; the first time kernels are compiled, on CUDA for minutes"):
+        for check in checks():
+            failed |= check.ok is False
+            mark = {True: "[green]ok[/]", False: "[red]not ok[/]", None: "[yellow]optional[/]"}[check.ok]
+            table.add_row(check.name, escape(check.found), mark)
+    console.print(table)
     if failed:
         raise typer.Exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ def checks() -> Iterator[Check]:
     if find_spec("torch") is not None:
         yield _threads()
         yield _gpu()
+        yield from _ssm_backends()
     yield _numba_cache()
     yield _sound()
     yield _video()
@@ -63,6 +65,46 @@ def _numba_cache() -> Check:
     return Check(
         "numba cache", f"{folder} cannot be written: set NUMBA_CACHE_DIR, else each start compiles anew", None
     )
+
+
+def _ssm_backends() -> Iterator[Check]:
+    """Each backend of the state-space layers: whether it is there, and how far it is from plain torch in float64."""
+    from auralnav.policies.ssm.backends import BACKENDS, VARIABLE
+    from auralnav.policies.ssm.check import TOLERANCE, check_backends
+
+    forced = os.environ.get(VARIABLE)
+    if forced and forced not in BACKENDS:
+        yield Check("ssm", f"{VARIABLE}={forced} names none of {', '.join(BACKENDS)}: unset or correct it", False)
+    compiled = _compilations()
+    began = time.perf_counter()
+    reports = check_backends()
+    seconds = time.perf_counter() - began
+    for report in reports:
+        name = f"ssm {report.name}"
+        if report.error is None:
+            used = report.name == forced
+            fix = f": unset {VARIABLE}" if used else "; docs/memory.md says what it needs"
+            yield Check(name, f"{report.reason}{fix}", False if used else None)
+            continue
+        found = f"relative error {report.error:.1e} against float64"
+        if not report.right:
+            found += f", more than {TOLERANCE:g}: set {VARIABLE} to another backend and report it"
+        elif report.name == "numba" and _compilations() > compiled:
+            found += f" (kernels compiled now, {seconds:.0f} s; kept for the next time)"
+        yield Check(name, found, report.right)
+
+
+def _compilations() -> int:
+    """How many of the state-space kernels were compiled in this process, for want of one in Numba's cache."""
+    from auralnav.policies.ssm import numba_conv_kernels, numba_scan_kernels
+
+    kernels = (
+        numba_conv_kernels.conv_forward,
+        numba_conv_kernels.conv_backward,
+        numba_scan_kernels.scan_forward,
+        numba_scan_kernels.scan_backward,
+    )
+    return sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels)
 
 
 def _sound() -> Check:

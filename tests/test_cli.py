@@ -49,7 +49,7 @@ def test_lists_name_every_id_and_experiment():
 def test_doctor_finds_what_the_package_needs():
     result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor"])
     assert result.exit_code == 0
-    for word in ("packages", "torch", "numba cache", "sound files", "H.264", "wandb"):
+    for word in ("packages", "torch", "ssm numba", "numba cache", "sound files", "H.264", "wandb"):
         assert word in result.output
 
 
@@ -135,6 +135,35 @@ def test_doctor_names_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch)
     result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "missing: pip install soxr-of-tomorrow" in result.output
+
+
+def test_doctor_checks_each_backend_of_the_state_space_layers(monkeypatch: pytest.MonkeyPatch):
+    from auralnav.policies.ssm import check
+
+    reports = [
+        check.BackendReport("torch", True, "", 1e-6),
+        check.BackendReport("numba", True, "", 0.5),
+        check.BackendReport("cuda", False, "RuntimeError: no device", None),
+    ]
+    monkeypatch.setattr(check, "check_backends", lambda: reports)
+    monkeypatch.delenv("AURALNAV_SSM_BACKEND", raising=False)
+    found = {one.name: one for one in cli_doctor.checks()}
+    assert [found[f"ssm {name}"].ok for name in ("torch", "numba", "cuda")] == [True, False, None]
+    assert "1.0e-06" in found["ssm torch"].found
+    assert "AURALNAV_SSM_BACKEND" in found["ssm numba"].found
+    assert "no device" in found["ssm cuda"].found
+
+
+def test_doctor_refuses_a_forced_backend_that_cannot_run(monkeypatch: pytest.MonkeyPatch):
+    from auralnav.policies.ssm import check
+
+    reports = [check.BackendReport("cuda", False, "RuntimeError: no device", None)]
+    monkeypatch.setattr(check, "check_backends", lambda: reports)
+    for forced, name in (("cuda", "ssm cuda"), ("numbra", "ssm")):
+        monkeypatch.setenv("AURALNAV_SSM_BACKEND", forced)
+        (found,) = [one for one in cli_doctor.checks() if one.name == name]
+        assert found.ok is False
+        assert "unset" in found.found
 
 
 def test_doctor_knows_that_a_cache_folder_can_still_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
