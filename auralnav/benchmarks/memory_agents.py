@@ -1,4 +1,4 @@
-"""Training speed of PPO with each memory core, beside plain PPO and sb3-contrib's RecurrentPPO."""
+"""Training speed of PPO and DQN with memory cores, beside plain PPO and DQN and sb3-contrib's RecurrentPPO."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.wrappers import TransformObservation
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from auralnav.agents.memory_dqn import MemoryDQN
 from auralnav.agents.memory_ppo import MemoryPPO
 from auralnav.benchmarks.measure import Report, measure
 from auralnav.benchmarks.records import SpeedRecord
@@ -26,7 +28,12 @@ WIDTH = 64
 WINDOW = 32
 LEARNER: dict[str, Any] = {"n_steps": 128, "batch_size": 256, "n_epochs": 4}
 ROLLOUT = NUM_ENVS * LEARNER["n_steps"]  # environment steps between two updates
+# Off policy: as many stored steps in an update as in a minibatch above, one update every 32 environment steps.
+OFF_POLICY: dict[str, Any] = {"buffer_size": 10_000, "learning_starts": 256, "train_freq": 4, "gradient_steps": 1}
+DQN_CORES = ("mamba2", "gru")
 REFERENCES = ("ppo/mlp", "recurrent-ppo/lstm", "recurrent-ppo/lstm-shared")
+
+Learner = OnPolicyAlgorithm | OffPolicyAlgorithm
 
 
 def memory_agents_speed(seconds: float = 2.0, rounds: int = 5, report: Report | None = None) -> SpeedRecord:
@@ -58,10 +65,13 @@ def memory_agents_speed(seconds: float = 2.0, rounds: int = 5, report: Report | 
         "agents",
         peers,
         words,
-        [(name, reference) for name in ours for reference in REFERENCES],
+        [
+            *((name, reference) for name in ours for reference in REFERENCES),
+            *((f"memory-dqn/{core}", "dqn/mlp") for core in DQN_CORES),
+        ],
         seconds,
         rounds,
-        {"num_envs": NUM_ENVS, "width": WIDTH, "window": WINDOW, "torch_threads": 1, **LEARNER},
+        {"num_envs": NUM_ENVS, "width": WIDTH, "window": WINDOW, "torch_threads": 1, **LEARNER, **OFF_POLICY},
         settings,
         report,
     )
@@ -79,11 +89,13 @@ def cart_without_velocities() -> DummyVecEnv:
     return DummyVecEnv([one] * NUM_ENVS)
 
 
-def _agents() -> list[tuple[str, str, Callable[[], OnPolicyAlgorithm]]]:
+def _agents() -> list[tuple[str, str, Callable[[], Learner]]]:
     """Name, words and maker of each."""
     from sb3_contrib import RecurrentPPO
 
-    common: dict[str, Any] = {**LEARNER, "device": "cpu", "seed": 0}
+    machine: dict[str, Any] = {"device": "cpu", "seed": 0}
+    common = {**LEARNER, **machine}
+    learned = LEARNER["batch_size"]
 
     def recurrent(**policy: Any) -> RecurrentPPO:
         kwargs = {"lstm_hidden_size": WIDTH, **policy}
@@ -95,6 +107,12 @@ def _agents() -> list[tuple[str, str, Callable[[], OnPolicyAlgorithm]]]:
             window=WINDOW, **common,
         )  # fmt: skip
 
+    def dqn_with_memory(core: str) -> MemoryDQN:
+        return MemoryDQN(
+            "MlpPolicy", cart_without_velocities(), memory=core, memory_kwargs={"d_model": WIDTH},
+            seq_len=WINDOW, batch_size=learned // WINDOW, **OFF_POLICY, **machine,
+        )  # fmt: skip
+
     return [
         ("ppo/mlp", "Stable-Baselines3 PPO", lambda: PPO("MlpPolicy", cart_without_velocities(), **common)),
         ("recurrent-ppo/lstm", "sb3-contrib RecurrentPPO, an LSTM each for actor and critic", recurrent),
@@ -104,10 +122,19 @@ def _agents() -> list[tuple[str, str, Callable[[], OnPolicyAlgorithm]]]:
             lambda: recurrent(shared_lstm=True, enable_critic_lstm=False),
         ),
         *((f"memory-ppo/{core}", f"MemoryPPO, {core}", lambda core=core: with_memory(core)) for core in CORES),
+        (
+            "dqn/mlp",
+            "Stable-Baselines3 DQN",
+            lambda: DQN("MlpPolicy", cart_without_velocities(), batch_size=learned, **OFF_POLICY, **machine),
+        ),
+        *(
+            (f"memory-dqn/{core}", f"MemoryDQN, {core}", lambda core=core: dqn_with_memory(core))
+            for core in DQN_CORES
+        ),
     ]
 
 
-def _training(name: str, model: OnPolicyAlgorithm) -> Callable[[float], dict[str, float]]:
+def _training(name: str, model: Learner) -> Callable[[float], dict[str, float]]:
     rollout, update = _Clock(model.collect_rollouts), _Clock(model.train)
     model.collect_rollouts = rollout
     model.train = update
