@@ -43,8 +43,8 @@ lint: $(STAMP)  ## style and the one-way import rules
 type: $(STAMP)  ## static types
 	$(BIN)/pyright
 
-bench: $(STAMP)  ## steps per second on this machine, beside pyroomacoustics
-	$(BIN)/auralnav bench speed --only audio --out results/speed-audio.json
+bench: $(STAMP)  ## speed on this machine, beside others in the same run: about eight minutes
+	$(BIN)/auralnav bench speed --out results/speed.json
 
 clean:  ## remove caches and .venv; runs/ and results/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

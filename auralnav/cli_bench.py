@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from auralnav.errors import ConfigError
 
 if TYPE_CHECKING:
     from auralnav.benchmarks.records import SpeedRecord
 
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
-
-
-class Family(StrEnum):
-    """Task families that can be measured."""
-
-    audio = "audio"
 
 
 @bench_app.callback()
@@ -30,30 +25,48 @@ def bench() -> None:
 
 @bench_app.command("speed")
 def speed(
-    only: Annotated[Family, typer.Option(help="The task family to measure.")] = Family.audio,
+    only: Annotated[
+        str, typer.Option(metavar="FAMILY,…", help="Some of audio, ssm and agents; all by default.")
+    ] = "audio,ssm,agents",
     out: Annotated[
         Path | None, typer.Option(help="Write a JSON record to this file.", dir_okay=False)
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Seconds a peer works in each round.", min=0.01)] = 2.0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds a peer works in each round; by default 2, for ssm 0.5.", min=0.01, show_default=False
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds; medians over them are shown.", min=1)] = 5,
 ) -> None:
-    """Environment steps a second, single and vector, beside the same acoustic work with pyroomacoustics."""
-    from auralnav.benchmarks.records import write_record
-    from auralnav.benchmarks.speed import audio_speed
+    """How fast it is here, beside others in the same run: environment steps (audio), state-space layers (ssm) and
+    trainings with memory (agents).
+    """
+    from auralnav.benchmarks.families import chosen_families, measure_family
+    from auralnav.benchmarks.records import joined, write_record
 
+    try:
+        families = chosen_families(only)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--only") from error
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("compiling and warming up", total=None)
-        record = audio_speed(
-            seconds,
-            rounds,
-            lambda name, done, turns: progress.update(task, description=name, completed=done, total=turns),
-        )
-    for table in speed_tables(record):
-        console.print(table)
+    records = []
+    for family in families:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(f"{family}: compiling and warming up", total=None)
+
+            def show(name: str, done: int, turns: int, progress: Progress = progress, task: TaskID = task) -> None:
+                progress.update(task, description=name, completed=done, total=turns)
+
+            record = measure_family(family, seconds, rounds, show)
+        records.append(record)
+        for table in speed_tables(record):
+            console.print(table)
+        for what, why in record.left_out.items():
+            console.print(f"left out: {what}: {why}", markup=False, highlight=False, soft_wrap=True)
     if out is not None:
-        write_record(out, record)
+        write_record(out, joined(records))
         console.print(f"record: {out}", soft_wrap=True)
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from auralnav.benchmarks import families
+from auralnav.benchmarks.measure import Report
 from auralnav.benchmarks.records import Measurement, Ratio, SpeedRecord, read_record
 from auralnav.cli_bench import bench_app, speed_tables
 
@@ -28,14 +31,64 @@ def test_the_tables_show_rates_times_and_ratios():
         assert expected in text
 
 
-@pytest.mark.parametrize("arguments", [["--only", "video"], ["--seconds", "0"], ["--rounds", "0"]])
-def test_wrong_options_are_refused_before_anything_runs(arguments):
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "video"], "'video' is none of audio, ssm, agents"),
+        (["--only", "audio,smm"], "did you mean ssm?"),
+        (["--only", ","], "no family is named"),
+        (["--seconds", "0"], "--seconds"),
+        (["--rounds", "0"], "--rounds"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_runs(arguments: list[str], said: str):
     result = runner.invoke(bench_app, ["speed", *arguments])
     assert result.exit_code == 2
     assert arguments[0] in result.output
+    assert said in result.output
 
 
-def test_a_tiny_run_measures_every_peer_and_writes_the_record(tmp_path):
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None, int]]:
+    """The calls of a stand-in for the measurement of a family."""
+    calls = []
+
+    def measure(name: str, seconds: float | None, rounds: int, report: Report) -> SpeedRecord:
+        calls.append((name, seconds, rounds))
+        report(f"{name}/x", 1, 1)
+        figure = Measurement(name=f"{name}/x", unit="1/s", description=f"words of {name}", value=1.0, rounds=[1.0])
+        left_out = {"cuda": "no CUDA device"} if name == "ssm" else {}
+        return SpeedRecord(
+            family=name, measurements=[figure], ratios=[], settings={"of": name}, left_out=left_out
+        )
+
+    monkeypatch.setattr(families, "measure_family", measure)
+    return calls
+
+
+def test_everything_is_measured_and_joined_in_one_record(
+    measured: list[tuple[str, float | None, int]], tmp_path: Path
+):
+    out = tmp_path / "speed.json"
+    result = runner.invoke(bench_app, ["speed", "--rounds", "3", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert measured == [("audio", None, 3), ("ssm", None, 3), ("agents", None, 3)]
+    record = read_record(out)
+    assert record.family == "audio,ssm,agents"
+    assert [one.name for one in record.measurements] == ["audio/x", "ssm/x", "agents/x"]
+    assert record.settings == {name: {"of": name} for name in families.FAMILIES}
+    assert record.left_out == {"cuda": "no CUDA device"}
+    assert "left out: cuda: no CUDA device" in result.output
+    assert all(f"words of {name}" in result.output for name in families.FAMILIES)
+
+
+def test_some_families_are_measured_in_their_order_and_once(measured: list[tuple[str, float | None, int]]):
+    result = runner.invoke(bench_app, ["speed", "--only", "agents, ssm,agents", "--seconds", "0.5"])
+    assert result.exit_code == 0, result.output
+    assert measured == [("ssm", 0.5, 5), ("agents", 0.5, 5)]
+
+
+def test_a_tiny_run_measures_every_peer_and_writes_the_record(tmp_path: Path):
     out = tmp_path / "speed.json"
     result = runner.invoke(
         bench_app, ["speed", "--only", "audio", "--seconds", "0.01", "--rounds", "2", "--out", str(out)]
@@ -50,7 +103,7 @@ def test_a_tiny_run_measures_every_peer_and_writes_the_record(tmp_path):
     assert {"loop/order-6", "loop/order-10", "loop/complete", "loop/anechoic"} <= names
     assert all(one.value > 0 and len(one.rounds) == 2 for one in record.measurements)
     # What is compared is the same response.
-    assert record.settings["rir_parity_db"] < -50
+    assert record.settings["audio"]["rir_parity_db"] < -50
     assert all(len(ratio.rounds) == 2 for ratio in record.ratios)
     for name in names:
         assert name in result.output

@@ -23,6 +23,7 @@ def measure(
     settings: Mapping[str, Any],
     peer_settings: Mapping[str, dict[str, Any]] | None = None,
     report: Report | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> SpeedRecord:
     """Let warmed-up peers take turns and record every figure as a rate a second.
 
@@ -36,6 +37,7 @@ def measure(
         settings: of the whole run.
         peer_settings: of single figures.
         report: called as (peer just measured, turns done, turns in all).
+        left_out: what could not be measured, and why.
 
     Raises:
         ValueError: a time that is not positive, or no rounds.
@@ -70,4 +72,5 @@ def measure(
         settings={"seconds": seconds, "rounds": rounds, "load_average_before": round(load, 2), **settings},
         measurements=measurements,
         ratios=ratios,
+        left_out=dict(left_out or {}),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +58,9 @@ class SpeedRecord(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     measurements: list[Measurement]
     ratios: list[Ratio]
+    left_out: dict[str, str] = Field(
+        default_factory=dict, description="what this machine could not measure, and why"
+    )
 
     @classmethod
     def of_this_machine(cls, **fields: Any) -> SpeedRecord:
@@ -75,6 +79,31 @@ class SpeedRecord(BaseModel):
             if one.name == name:
                 return one
         raise KeyError(name)
+
+
+def joined(records: Sequence[SpeedRecord]) -> SpeedRecord:
+    """One record of several families measured in one run; `settings` are kept by family.
+
+    Commit, versions and hardware are those of the first. `family` lists all, with commas.
+
+    Raises:
+        ValueError: no records, or two with a figure of the same name.
+    """
+    if not records:
+        raise ValueError("no records to join")
+    measurements = [one for record in records for one in record.measurements]
+    names = [one.name for one in measurements]
+    if len(set(names)) < len(names):
+        raise ValueError(f"figures of the same name: {sorted({name for name in names if names.count(name) > 1})}")
+    return records[0].model_copy(
+        update={
+            "family": ",".join(record.family for record in records),
+            "settings": {record.family: record.settings for record in records},
+            "measurements": measurements,
+            "ratios": [ratio for record in records for ratio in record.ratios],
+            "left_out": {what: why for record in records for what, why in record.left_out.items()},
+        }
+    )
 
 
 def write_record(path: str | os.PathLike[str], record: SpeedRecord) -> None:

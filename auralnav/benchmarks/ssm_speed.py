@@ -1,4 +1,7 @@
-"""Speed of the state-space scans, layers and steps on one CPU thread, beside what they are compared with."""
+"""Speed of the state-space scans, layers and steps on one CPU thread, beside what they are compared with.
+
+On CUDA, where `mamba_ssm` is there, its own modules are measured too: `ssm_cuda`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from torch import Tensor, nn
 
 from auralnav.benchmarks.measure import Report, measure
 from auralnav.benchmarks.records import SpeedRecord
+from auralnav.benchmarks.ssm_cuda import Contents, cuda_peers
 from auralnav.benchmarks.timing import Peer, count_for
+from auralnav.policies.ssm.backends import missing
 from auralnav.policies.ssm.cores import parameter_count
 from auralnav.policies.ssm.layer import SSMLayer
 from auralnav.policies.ssm.mamba import Mamba
@@ -27,7 +32,6 @@ TRANSFORMER_HISTORIES = (1, 64, 1024)
 HEADS = 8
 
 Scan = Callable[..., Tensor]
-Contents = tuple[list[Peer], dict[str, str], list[tuple[str, str]], dict[str, dict[str, Any]]]
 
 
 def ssm_speed(seconds: float = 0.5, rounds: int = 5, report: Report | None = None) -> SpeedRecord:
@@ -49,15 +53,23 @@ def ssm_speed(seconds: float = 0.5, rounds: int = 5, report: Report | None = Non
     words: dict[str, str] = {}
     comparisons: list[tuple[str, str]] = []
     settings: dict[str, dict[str, Any]] = {}
-    for part in (scan_peers(), layer_peers(), step_peers()):
+    parts = [scan_peers(), layer_peers(), step_peers()]
+    left_out = {}
+    if not find_spec("mambapy"):
+        left_out["mambapy"] = "it is not installed; pip install mambapy"
+    if reason := missing("cuda"):
+        left_out["cuda, beside mamba_ssm's own modules"] = reason
+    else:
+        parts.append(cuda_peers())
+    for part in parts:
         peers += part[0]
         words |= part[1]
         comparisons += part[2]
         settings |= part[3]
     for peer in peers:
         peer.run(0.0)
-    whole = {"torch_threads": 1, "d_state": D_STATE, "d_model": D_MODEL, "mambapy": bool(find_spec("mambapy"))}
-    return measure("ssm", peers, words, comparisons, seconds, rounds, whole, settings, report)
+    whole = {"torch_threads": 1, "d_state": D_STATE, "d_model": D_MODEL}
+    return measure("ssm", peers, words, comparisons, seconds, rounds, whole, settings, report, left_out)
 
 
 def scan_peers() -> Contents:
@@ -93,7 +105,8 @@ def layer_peers() -> Contents:
     """Whole layers, forward and backward, at one sequence of several lengths.
 
     The transformer layer has 8 heads and a feed-forward net of 4 · d_model, and once as many parameters as our
-    Mamba-2 layer; so have LSTM and GRU.
+    Mamba-2 layer; so have LSTM and GRU. Torch's LSTM runs in one kernel of oneDNN here, its GRU
+    step by step: that is most of the difference between the two.
     """
     peers, words, comparisons, settings = _nothing()
     layers = _layers()

@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from auralnav.benchmarks.records import Measurement, Ratio, SpeedRecord, read_record, write_record
+from auralnav.benchmarks.records import (
+    Measurement,
+    Ratio,
+    SpeedRecord,
+    joined,
+    read_record,
+    write_record,
+)
 from auralnav.errors import ConfigError
 
 
@@ -79,3 +86,24 @@ def test_a_truncated_record_is_named(tmp_path):
 def test_infinite_figures_are_refused():
     with pytest.raises(ValueError, match="finite"):
         Measurement(name="a", unit="1/s", description="", value=float("inf"), rounds=[1.0])
+
+
+def test_families_of_one_run_are_joined_with_their_own_settings():
+    def family(name: str, left_out: dict[str, str]) -> SpeedRecord:
+        figure = Measurement(name=f"{name}/a", unit="1/s", description="one", value=2.0, rounds=[2.0])
+        ratio = Ratio(name=f"{name}/a", reference=f"{name}/b", value=2.0, rounds=[2.0])
+        return SpeedRecord.of_this_machine(
+            family=name, measurements=[figure], ratios=[ratio], settings={"seconds": name}, left_out=left_out
+        )
+
+    first = family("x", {})
+    both = joined([first, family("y", {"z": "no z"})])
+    assert both.family == "x,y" and both.hardware == first.hardware and both.versions == first.versions
+    assert [one.name for one in both.measurements] == ["x/a", "y/a"]
+    assert [ratio.reference for ratio in both.ratios] == ["x/b", "y/b"]
+    assert both.settings == {"x": {"seconds": "x"}, "y": {"seconds": "y"}}
+    assert both.left_out == {"z": "no z"}
+    with pytest.raises(ValueError, match="x/a"):
+        joined([first, first])
+    with pytest.raises(ValueError, match="no records"):
+        joined([])

@@ -8,7 +8,9 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from auralnav.benchmarks import ssm_speed
+from auralnav.benchmarks import ssm_cuda, ssm_speed
+from auralnav.benchmarks.timing import Peer
+from auralnav.policies.ssm.backends import missing
 
 
 @pytest.fixture
@@ -18,11 +20,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def test_a_small_run_gives_every_figure_and_ratio(one_thread: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def small(one_thread: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssm_speed, "SCANS", ((2, 9, 32),))
     monkeypatch.setattr(ssm_speed, "LENGTHS", (5,))
     monkeypatch.setattr(ssm_speed, "HISTORIES", (1, 9))
     monkeypatch.setattr(ssm_speed, "TRANSFORMER_HISTORIES", (9,))
+
+
+def test_a_small_run_gives_every_figure_and_ratio(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssm_speed, "missing", lambda name: f"no {name} today")
     seen: list[tuple[str, int, int]] = []
     record = ssm_speed.ssm_speed(0.001, 2, lambda *turn: seen.append(turn))
     scans = ["numba", "torch-loop"] + ["mambapy"] * bool(find_spec("mambapy"))
@@ -36,6 +43,37 @@ def test_a_small_run_gives_every_figure_and_ratio(one_thread: None, monkeypatch:
     for name in ("transformer-equal", "lstm", "gru"):
         assert sizes[f"layer/5/{name}"] == pytest.approx(sizes["layer/5/mamba2"], rel=0.01)
     assert torch.get_num_threads() == 1
+    assert "no cuda today" in record.left_out.values()
+    assert ("mambapy" in record.left_out) == (not find_spec("mambapy"))
+
+
+def test_the_layers_on_cuda_are_measured_where_they_can_be(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cuda_peers() -> ssm_cuda.Contents:
+        peers = [Peer("ours", lambda seconds: {"ours": 3.0}), Peer("theirs", lambda seconds: {"theirs": 2.0})]
+        return peers, {"ours": "o", "theirs": "t"}, [("ours", "theirs")], {"ours": {"first_call_s": 9.0}}
+
+    monkeypatch.setattr(ssm_speed, "missing", lambda name: None)
+    monkeypatch.setattr(ssm_speed, "cuda_peers", cuda_peers)
+    record = ssm_speed.ssm_speed(0.001, 1)
+    assert [ratio.value for ratio in record.ratios if ratio.name == "ours"] == [1.5]
+    assert record.measurement("ours").settings == {"first_call_s": 9.0}
+    assert not any("cuda" in what for what in record.left_out)
+
+
+@pytest.mark.gpu
+def test_ours_and_mamba_ssms_own_layers_take_turns_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := missing("cuda"):
+        pytest.skip(f"backend cuda: {reason}")
+    sizes = (("Mamba", ssm_cuda.Mamba, (2, 9, 64)), ("Mamba2", ssm_cuda.Mamba2, (2, 70, 64)))
+    monkeypatch.setattr(ssm_cuda, "LAYERS", sizes)
+    peers, words, comparisons, settings = ssm_cuda.cuda_peers()
+    assert [peer.name for peer in peers] == [name for pair in comparisons for name in pair] == list(words)
+    assert [name.rsplit("/", 1)[1] for name in words] == ["auralnav", "mamba_ssm"] * 2
+    for ours, theirs in comparisons:
+        assert settings[ours]["parameters"] == settings[theirs]["parameters"]
+        assert settings[ours]["first_call_s"] > 0 and "first_call_s" not in settings[theirs]
+    for peer in peers:
+        assert peer.run(0.01)[peer.name] > 0
 
 
 def test_saved_bytes_counts_each_storage_once() -> None:
