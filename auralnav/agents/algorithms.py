@@ -1,4 +1,4 @@
-"""SB3's DQN and PPO built from a checked config."""
+"""SB3's DQN and PPO, with or without a memory, built from a checked config."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from stable_baselines3.dqn.policies import DQNPolicy, MultiInputPolicy
 from torch import nn
 from torch.nn import functional as F
 
-from auralnav.configs.schema import ExperimentConfig
+from auralnav.agents.memory_dqn import MemoryDQN
+from auralnav.agents.memory_dqn_policy import MemoryDQNPolicy
+from auralnav.agents.memory_policy import MemoryPolicy
+from auralnav.agents.memory_ppo import MemoryPPO
+from auralnav.configs.schema import ExperimentConfig, PPOConfig
 from auralnav.errors import ConfigError
 from auralnav.policies.dueling import DuelingPolicy
 from auralnav.policies.extractors import AuralExtractor, VectorExtractor
@@ -96,8 +100,15 @@ def choose_device(config: ExperimentConfig, space: spaces.Space) -> str:
     return wanted
 
 
+def algorithm_class(config: ExperimentConfig) -> type[BaseAlgorithm]:
+    """What trains a config: `algorithm` with or without a memory."""
+    if config.algorithm == "dqn":
+        return MemoryDQN if config.remembers else AuralDQN
+    return MemoryPPO if config.remembers else PPO
+
+
 def policy_parts(config: ExperimentConfig, space: spaces.Space) -> tuple[type[BasePolicy], dict[str, Any]]:
-    """SB3's policy class and its keyword arguments for a (stacked) observation space."""
+    """The policy class of a config and its keyword arguments for a (stacked) observation space."""
     kwargs: dict[str, Any] = {
         "net_arch": list(config.policy.net_arch),
         "activation_fn": _ACTIVATIONS[config.policy.activation],
@@ -113,6 +124,13 @@ def policy_parts(config: ExperimentConfig, space: spaces.Space) -> tuple[type[Ba
         }
     elif config.policy.standardise:
         kwargs["features_extractor_class"] = VectorExtractor
+    if config.remembers:
+        core = config.policy.core
+        kwargs["memory"] = config.policy.memory
+        kwargs["memory_kwargs"] = {"d_model": core.d_model, "n_layers": core.n_layers, **core.kwargs}
+        if config.algorithm == "ppo":
+            return MemoryPolicy, kwargs
+        return MemoryDQNPolicy, {**kwargs, "dueling": config.dqn.dueling}
     if config.algorithm == "dqn":
         if config.dqn.dueling:
             return DuelingPolicy, kwargs
@@ -132,13 +150,15 @@ def check_fits(config: ExperimentConfig, space: spaces.Space, action_space: spac
     """Whether the algorithm of a config can act with these spaces (frames stacked), on this machine.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or there is no such memory core.
     """
     if config.algorithm == "dqn" and not isinstance(action_space, spaces.Discrete):
         raise ConfigError(
             f"algorithm: dqn needs discrete actions, the environment has {action_space}; use algorithm: ppo"
         )
-    if config.algorithm == "dqn" and config.dqn.n_steps > 1 and isinstance(space, spaces.Dict):
+    if config.remembers:
+        build_policy(config, space, action_space)  # the core checks its arguments
+    elif config.algorithm == "dqn" and config.dqn.n_steps > 1 and isinstance(space, spaces.Dict):
         raise ConfigError(
             "dqn.n_steps: must be 1 with spectrograms or waveforms (SB3's n-step buffer is for vectors)"
         )
@@ -146,7 +166,7 @@ def check_fits(config: ExperimentConfig, space: spaces.Space, action_space: spac
 
 
 def build_model(config: ExperimentConfig, env: VecEnv) -> BaseAlgorithm:
-    """SB3's algorithm of a config on `env`; seeds Python, NumPy, torch and the worlds.
+    """The algorithm of a config on `env`; seeds Python, NumPy, torch and the worlds.
 
     Raises:
         ConfigError: the algorithm cannot act in this environment.
@@ -163,10 +183,16 @@ def build_model(config: ExperimentConfig, env: VecEnv) -> BaseAlgorithm:
         "seed": config.train.seed,
         "device": choose_device(config, env.observation_space),
     }
+    memory = (
+        {key: policy_kwargs.pop(key) for key in ("memory", "memory_kwargs")} if config.remembers else {}
+    )
     if config.algorithm == "dqn":
         dqn = config.dqn
-        return AuralDQN(
-            policy_class,
+        if config.remembers:
+            memory |= {"dueling": policy_kwargs.pop("dueling"), "rescale": dqn.rescale}
+            memory |= {"seq_len": dqn.seq_len, "burn_in": dqn.burn_in}
+        return (MemoryDQN if config.remembers else AuralDQN)(
+            cast(Any, policy_class),
             env,
             buffer_size=dqn.buffer_size,
             learning_starts=dqn.learning_starts,
@@ -180,11 +206,14 @@ def build_model(config: ExperimentConfig, env: VecEnv) -> BaseAlgorithm:
             exploration_initial_eps=dqn.exploration_initial,
             exploration_final_eps=dqn.exploration_final,
             double=dqn.double,
+            **memory,
             **common,
         )
     ppo = config.ppo
-    return PPO(
-        cast(type[ActorCriticPolicy], policy_class),
+    if config.remembers:
+        memory |= {"window": ppo.window, "core_learning_rate": _core_schedule(ppo)}
+    return (MemoryPPO if config.remembers else PPO)(
+        cast(Any, policy_class),
         env,
         n_steps=ppo.n_steps,
         n_epochs=ppo.n_epochs,
@@ -195,8 +224,17 @@ def build_model(config: ExperimentConfig, env: VecEnv) -> BaseAlgorithm:
         ent_coef=ppo.ent_coef,
         vf_coef=ppo.vf_coef,
         target_kl=ppo.target_kl,
+        **memory,
         **common,
     )
+
+
+def _core_schedule(ppo: PPOConfig) -> float | LinearSchedule | None:
+    """The core's learning rate, which falls by the same share as that of the rest."""
+    rate, last = ppo.core_learning_rate, ppo.learning_rate_final
+    if rate is None:
+        return None
+    return _schedule(rate, None if last is None else rate * last / ppo.learning_rate)
 
 
 def _schedule(start: float, end: float | None) -> float | LinearSchedule:

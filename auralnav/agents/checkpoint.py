@@ -20,12 +20,14 @@ import torch
 from gymnasium import spaces
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from auralnav.agents.algorithms import AuralDQN, build_policy
+from auralnav.agents.algorithms import algorithm_class, build_policy
 from auralnav.agents.history import HistoryStack
+from auralnav.agents.memory_dqn import MemoryDQN
+from auralnav.agents.memory_ppo import MemoryPPO
 from auralnav.configs.schema import ExperimentConfig
 from auralnav.errors import CheckpointError
 from auralnav.files import atomic_write
@@ -81,6 +83,7 @@ def encode_policy(
     metadata = {
         "format": POLICY_FORMAT,
         "algorithm": config.algorithm,
+        "memory": config.policy.memory,
         "env_id": config.env.id,
         "step": step,
         "observation_space": describe_space(raw_space),
@@ -99,7 +102,7 @@ def check_policy(
     raw_space: spaces.Space | None = None,
     action_space: spaces.Space | None = None,
 ) -> None:
-    """Raise CheckpointError where a policy file belongs to another environment, other spaces or algorithm."""
+    """Raise CheckpointError where a policy file belongs to another environment, spaces, algorithm or memory."""
     if metadata.get("format") != POLICY_FORMAT:
         raise CheckpointError(
             f"{name}: not a policy of this package; give a policy.safetensors of a run folder"
@@ -107,6 +110,12 @@ def check_policy(
     if metadata["algorithm"] != config.algorithm:
         raise CheckpointError(
             f"{name}: trained by {metadata['algorithm']}, the config says {config.algorithm}; "
+            f"use the run's own config.yaml"
+        )
+    memory = metadata.get("memory", "none")  # files of before there was one do not say
+    if memory != config.policy.memory:
+        raise CheckpointError(
+            f"{name}: trained with memory {memory}, the config says {config.policy.memory}; "
             f"use the run's own config.yaml"
         )
     if metadata["env_id"] != config.env.id:
@@ -173,7 +182,10 @@ def rebuild_policy(
 
 
 def capture(model: BaseAlgorithm, env_state: dict[str, Any] | None) -> dict[str, Any]:
-    """The whole state of a training between two rollouts, but the policy's weights and the replay buffer."""
+    """The whole state of a training between two rollouts, but the policy's weights and the replay buffer.
+
+    A rollout buffer is empty then, with the memory's states at the beginnings of its windows.
+    """
     counters = {name: getattr(model, name) for name in _counters(model)}
     return {
         "optimizer": model.policy.optimizer.state_dict(),
@@ -182,6 +194,7 @@ def capture(model: BaseAlgorithm, env_state: dict[str, Any] | None) -> dict[str,
         "ep_success": [float(value) for value in model.ep_success_buffer or ()],
         "last_obs": model._last_obs if env_state is not None else None,
         "last_episode_starts": model._last_episode_starts if env_state is not None else None,
+        "memory": getattr(model, name) if (name := _memory_attribute(model)) is not None else None,
         "env": env_state,
         "logger": {
             "value": dict(model.logger.name_to_value),
@@ -204,6 +217,8 @@ def apply(model: BaseAlgorithm, state: dict[str, Any]) -> None:
     model.ep_success_buffer = deque(state["ep_success"], maxlen=model._stats_window_size)
     model._last_obs = state["last_obs"]
     model._last_episode_starts = state["last_episode_starts"]
+    if (attribute := _memory_attribute(model)) is not None:
+        setattr(model, attribute, state["memory"].to(model.device))
     model.logger.name_to_value.update(state["logger"]["value"])
     model.logger.name_to_count.update(state["logger"]["count"])
     model.logger.name_to_excluded.update(state["logger"]["excluded"])
@@ -228,7 +243,14 @@ def _random_state(model: BaseAlgorithm) -> dict[str, Any]:
 
 def _counters(model: BaseAlgorithm) -> list[str]:
     names = ["num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining"]
-    return [*names, "_n_calls", "exploration_rate"] if isinstance(model, AuralDQN) else names
+    return [*names, "_n_calls", "exploration_rate"] if isinstance(model, DQN) else names
+
+
+def _memory_attribute(model: BaseAlgorithm) -> str | None:
+    """Where an algorithm keeps the memory [N, S] of its running worlds; None for one without."""
+    if isinstance(model, MemoryPPO):
+        return "_last_memory_state"
+    return "memory_state" if isinstance(model, MemoryDQN) else None
 
 
 def export_zip(model: BaseAlgorithm, path: Path) -> None:
@@ -237,8 +259,8 @@ def export_zip(model: BaseAlgorithm, path: Path) -> None:
         model.save(temporary)
 
 
-def load_zip(path: Path, algorithm: str, trust: bool = False) -> BaseAlgorithm:
-    """Read SB3's own format.
+def load_zip(path: Path, config: ExperimentConfig, trust: bool = False) -> BaseAlgorithm:
+    """Read SB3's own format, as it was exported from a training with `config`.
 
     Raises:
         CheckpointError: without `trust=True`, for reading it runs code from the file; or a damaged file.
@@ -251,7 +273,7 @@ def load_zip(path: Path, algorithm: str, trust: bool = False) -> BaseAlgorithm:
         with warnings.catch_warnings():
             # SB3 builds its own n-step buffer from n_steps, then warns of the one it saved.
             warnings.filterwarnings("ignore", message=r"`n_steps=\d+` is ignored", category=UserWarning)
-            return (AuralDQN if algorithm == "dqn" else PPO).load(path, device="cpu")
+            return algorithm_class(config).load(path, device="cpu")
     except _ZIP_ERRORS as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); export it again") from error
 

@@ -220,6 +220,7 @@ class PolicyAgent:
         self._stack: HistoryStack | None = None
         self._worlds: gym.vector.VectorEnv | None = None
         self._actions: np.ndarray | None = None
+        self._memory: tuple[np.ndarray, ...] | None = None
         self.training: dict[str, Any] = {}
         """Steps, seed and wall time of its training, for records."""
 
@@ -228,7 +229,7 @@ class PolicyAgent:
         self._worlds = worlds
 
     def reset(self, num_envs: int, seed: int = 0) -> None:
-        """Start empty frame stacks."""
+        """Start empty frame stacks and memories."""
         assert self._worlds is not None
         env = self.config.env
         spaces = self._worlds.single_observation_space, self._worlds.single_action_space
@@ -238,10 +239,10 @@ class PolicyAgent:
                 f"{self.name}: trained on another observation than {env.id} gives with these arguments; "
                 f"evaluate it with the arguments of its config.yaml"
             )
-        self._actions = None
+        self._actions, self._memory = None, None
 
     def act(self, observation: Any, start: np.ndarray) -> np.ndarray:
-        """Greedy actions [N, …]."""
+        """Greedy actions [N, …]; `start` (bool [N]) is true where an episode begins with the observation."""
         assert self._stack is not None
         if self._actions is None:
             self._stack.reset(observation)
@@ -249,7 +250,9 @@ class PolicyAgent:
             self._stack.push(observation, self._actions)
             if start.any():
                 self._stack.reset(observation, start)
-        actions, _ = self.policy.predict(self._stack.value(), deterministic=True)
+        actions, self._memory = self.policy.predict(
+            self._stack.value(), self._memory, start, deterministic=True
+        )
         self._actions = np.asarray(actions)
         return self._actions
 
@@ -304,7 +307,7 @@ def load_zip_agent(
     file = Path(path)
     run = RunFolder.open(file.parent)
     config = run.load_config(overrides)
-    model = load_zip(file, config.algorithm, trust)
+    model = load_zip(file, config, trust)
     model.policy.set_training_mode(False)
     agent = PolicyAgent(model.policy, config, name=config.name)
     # The zip is written at the end of a training, from the weights that policy.safetensors holds then.

@@ -57,9 +57,7 @@ class ReplayStore:
     def __init__(self, buffer: ReplayBuffer, index: ReplayIndex | None = None) -> None:
         self._buffer = buffer
         self._arrays = replay_arrays(buffer)
-        row_bytes = sum(array[0].nbytes for array in self._arrays.values())
-        chunk_rows = min(max(1, CHUNK_BYTES // row_bytes), buffer.buffer_size)
-        self.index = index or ReplayIndex(buffer.buffer_size, chunk_rows)
+        self.index = index or ReplayIndex(buffer.buffer_size, rows_per_chunk(self._arrays))
 
     def changes(self, written: int, generation: int) -> tuple[ReplayIndex, dict[str, bytes]]:
         """The index of the buffer as it is now, and the bytes of each new file by name.
@@ -70,12 +68,8 @@ class ReplayStore:
         index = ReplayIndex(old.rows, old.chunk_rows, buffer.pos, buffer.full, written, dict(old.chunks))
         fresh = min(written - old.written, buffer.buffer_size)
         rows = (buffer.pos - 1 - np.arange(fresh)) % buffer.buffer_size
-        files: dict[str, bytes] = {}
-        for chunk in np.unique(rows // index.chunk_rows).tolist():
-            name = f"replay-{chunk:05d}-{generation:06d}.safetensors"
-            start, stop = self._bounds(index, chunk)
-            files[name] = save({key: array[start:stop] for key, array in self._arrays.items()})
-            index.chunks[str(chunk)] = name
+        named, files = write_chunks(self._arrays, rows, index.chunk_rows, self._filled(index), generation)
+        index.chunks.update(named)
         return index, files
 
     def commit(self, index: ReplayIndex) -> None:
@@ -95,16 +89,7 @@ class ReplayStore:
                 f"resume with the same dqn.buffer_size and env.num_envs"
             )
         buffer.pos, buffer.full = index.pos, index.full
-        for chunk, name in index.chunks.items():
-            start, stop = self._bounds(index, int(chunk))
-            try:
-                tensors = load(files[name])
-                for key, array in self._arrays.items():
-                    array[start:stop] = tensors[key]
-            except (SafetensorError, KeyError, ValueError) as error:
-                raise CheckpointError(
-                    f"{name}: damaged ({error}); restore it from a copy or train anew"
-                ) from error
+        read_chunks(self._arrays, index.chunks, index.chunk_rows, self._filled(index), files)
 
     def cut_episodes(self) -> None:
         """Let the episodes that run on past the newest row end there, as if cut off by a time limit.
@@ -117,6 +102,53 @@ class ReplayStore:
             buffer.timeouts[newest] = np.logical_or(buffer.timeouts[newest], buffer.dones[newest] == 0)
             self.index = replace(self.index, written=self.index.written - 1)  # written anew next time
 
-    def _bounds(self, index: ReplayIndex, chunk: int) -> tuple[int, int]:
-        filled = index.rows if index.full else index.pos
-        return chunk * index.chunk_rows, min((chunk + 1) * index.chunk_rows, filled)
+    def _filled(self, index: ReplayIndex) -> int:
+        return index.rows if index.full else index.pos
+
+
+def rows_per_chunk(arrays: dict[str, np.ndarray]) -> int:
+    """Rows that make a chunk of at most CHUNK_BYTES, but at least one."""
+    row_bytes = sum(array[0].nbytes for array in arrays.values())
+    return min(max(1, CHUNK_BYTES // row_bytes), min(map(len, arrays.values())))
+
+
+def write_chunks(
+    arrays: dict[str, np.ndarray], rows: np.ndarray, chunk_rows: int, filled: int, generation: int
+) -> tuple[dict[str, str], dict[str, bytes]]:
+    """The chunks that hold `rows` (indices into the first axes): file name of each, and bytes of each file.
+
+    `filled` is where the rows in use end.
+    """
+    names: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    for chunk in np.unique(rows // chunk_rows).tolist():
+        name = f"replay-{chunk:05d}-{generation:06d}.safetensors"
+        part = slice(chunk * chunk_rows, min((chunk + 1) * chunk_rows, filled))
+        files[name] = save({key: array[part] for key, array in arrays.items()})
+        names[str(chunk)] = name
+    return names, files
+
+
+def read_chunks(
+    arrays: dict[str, np.ndarray],
+    chunks: dict[str, str],
+    chunk_rows: int,
+    filled: int,
+    files: dict[str, bytes],
+) -> None:
+    """Put the rows of the named chunks back; arguments as `write_chunks` takes and gives them.
+
+    Raises:
+        CheckpointError: a chunk is damaged or does not fit the arrays.
+    """
+    for chunk, name in chunks.items():
+        first = int(chunk) * chunk_rows
+        part = slice(first, min(first + chunk_rows, filled))
+        try:
+            tensors = load(files[name])
+            for key, array in arrays.items():
+                array[part] = tensors[key]
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"{name}: damaged ({error}); restore it from a copy or train anew"
+            ) from error

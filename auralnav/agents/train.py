@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from stable_baselines3 import DQN
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, Logger
 
-from auralnav.agents.algorithms import AuralDQN, build_model, check_fits
+from auralnav.agents.algorithms import build_model, check_fits
 from auralnav.agents.checkpoint import (
     apply,
     capture,
@@ -24,12 +25,14 @@ from auralnav.agents.checkpoint import (
     load_weights,
 )
 from auralnav.agents.history import HistoryWrapper
+from auralnav.agents.memory_dqn import MemoryDQN
 from auralnav.agents.metrics_log import MetricsCsv, TensorBoardLog
 from auralnav.agents.progress import TrainingProgress
 from auralnav.agents.replay_store import ReplayIndex, ReplayStore
 from auralnav.agents.resume_store import Manifest
 from auralnav.agents.run_folder import RunFolder
 from auralnav.agents.sb3_env import make_vector_adapter
+from auralnav.agents.sequence_store import SequenceIndex, SequenceStore
 from auralnav.agents.tensor_tree import decode, encode
 from auralnav.agents.training_callback import StopTraining, TrainingCallback
 from auralnav.agents.training_guards import deterministic_torch, quiet_writer_threads, stop_signals
@@ -242,9 +245,7 @@ class TrainingSession:
     ) -> None:
         self._config, self._run, self._model, self._env = config, run, model, env
         self._manifest: Manifest | None = None
-        self._replay = (
-            ReplayStore(model.replay_buffer) if isinstance(model, AuralDQN) and model.replay_buffer else None
-        )
+        self._replay = _replay_store(model)
         self._metrics: MetricsCsv | None = None
         self._earlier_seconds = 0.0
         self._began = time.perf_counter()
@@ -308,10 +309,8 @@ class TrainingSession:
             "replay": None,
         }
         kept: set[str] = set()
-        index: ReplayIndex | None = None
-        if self._replay is not None:
-            # DQN adds one row to the buffer a vector step, and counts the steps.
-            index, chunks = self._replay.changes(self._model._n_calls, generation)  # type: ignore[attr-defined]
+        index, chunks = self._replay_changes(generation)
+        if index is not None:
             kept = set(index.chunks.values()) - set(chunks)
             new.update(chunks)
             about["replay"] = vars(index)
@@ -319,6 +318,15 @@ class TrainingSession:
         if self._replay is not None and index is not None:
             self._replay.commit(index)
         self._publish(policy, about)
+
+    def _replay_changes(self, generation: int) -> tuple[Any, dict[str, bytes]]:
+        """The replay's index (None without a replay), and the files that a checkpoint adds for it."""
+        if self._replay is None:
+            return None, {}
+        if isinstance(self._replay, SequenceStore):
+            return self._replay.changes(generation)
+        # DQN adds one row to the buffer a vector step, and counts the steps.
+        return self._replay.changes(self._model._n_calls, generation)  # type: ignore[attr-defined]
 
     def load(self, manifest: Manifest, callback: TrainingCallback) -> None:
         """Put the model, the worlds and the callback where the checkpoint left them.
@@ -335,15 +343,15 @@ class TrainingSession:
         load_weights(self._model.policy, weights, name)
         state, _ = decode(store.read(manifest, about["state"]), str(folder / about["state"]))
         if self._replay is not None:
-            index = ReplayIndex(**about["replay"])
-            assert isinstance(self._model, AuralDQN) and self._model.replay_buffer is not None
-            self._replay = ReplayStore(self._model.replay_buffer, index)
-            self._replay.load({file: store.read(manifest, file) for file in index.chunks.values()})
+            self._replay = _replay_store(self._model, about["replay"])
+            assert self._replay is not None
+            chunks = self._replay.index.chunks.values()
+            self._replay.load({file: store.read(manifest, file) for file in chunks})
         env_state = state["model"]["env"]
         if env_state is None:
             self.env_restarted = True
             self._env.seed(self._config.train.seed + int(about["step"]))
-            if self._replay is not None:
+            if isinstance(self._replay, ReplayStore):  # MemoryDQN cuts its own when the worlds are reset
                 self._replay.cut_episodes()
         self._env.reset()
         if env_state is not None:
@@ -358,3 +366,14 @@ class TrainingSession:
         """Bring policy.safetensors, and what is known of its training, up to the committed checkpoint."""
         write_bytes(self._run.policy, policy)
         write_json(self._run.training, {key: about[key] for key in ("step", "wall_seconds") if key in about})
+
+
+def _replay_store(
+    model: BaseAlgorithm, saved: dict[str, Any] | None = None
+) -> ReplayStore | SequenceStore | None:
+    """The store of an algorithm's replay, None for one without; `saved` is what a manifest holds of it."""
+    if isinstance(model, MemoryDQN):
+        return SequenceStore(model.replay, None if saved is None else SequenceIndex(**saved))
+    if isinstance(model, DQN) and model.replay_buffer is not None:
+        return ReplayStore(model.replay_buffer, None if saved is None else ReplayIndex(**saved))
+    return None

@@ -36,7 +36,7 @@ class AudioEnvConfig(_Strict):
     num_envs: PositiveInt = 16
     threads: PositiveInt = 1  # workers of the vector environment
     history: PositiveInt = 1  # frames stacked; 1 = none
-    previous_action: bool = False  # append the previous action to each frame
+    previous_action: bool = False  # append the previous action to each frame; with policy.memory by default
     kwargs: dict[str, Any] = Field(default_factory=dict)  # arguments of an id that is not AuralNav's
 
     num_sources: Annotated[int, Field(ge=1, le=4)] | None = None
@@ -99,12 +99,28 @@ RUN_KEYS = ("id", "num_envs", "threads", "history", "previous_action", "kwargs")
 """Keys of `AudioEnvConfig` that say how the worlds are run and are no arguments of the environment."""
 
 
+class CoreConfig(_Strict):
+    """The memory core that `policy.memory` names, between the features and the hidden layers."""
+
+    d_model: PositiveInt = 64  # width of its tokens and of its output
+    n_layers: PositiveInt = 1
+    kwargs: dict[str, int | str] = Field(default_factory=dict)  # of this core: d_state, n_heads, backend …
+
+    @model_validator(mode="after")
+    def _each_key_in_one_place(self) -> CoreConfig:
+        for key in ("d_model", "n_layers"):
+            if key in self.kwargs:
+                raise ValueError(f"policy.core.kwargs.{key}: give it as policy.core.{key}")
+        return self
+
+
 class PolicyConfig(_Strict):
-    """The network: hidden layers after the features, shared by both algorithms."""
+    """The network: hidden layers after the features or the memory, shared by both algorithms."""
 
     net_arch: list[PositiveInt] = Field(default_factory=lambda: [256, 256])
     activation: Literal["relu", "tanh", "elu", "silu"] = "relu"
-    memory: Literal["none"] = "none"
+    memory: Literal["none", "mamba", "mamba2", "gru", "lstm", "transformer"] = "none"
+    core: CoreConfig = Field(default_factory=CoreConfig)
     cnn_features: PositiveInt = 128  # size of a spectrogram's features
     standardise: bool = False  # flat inputs to mean 0, variance 1, by statistics of the first 200 000
 
@@ -127,7 +143,7 @@ class TrainConfig(_Strict):
 class _Learner(_Strict):
     learning_rate: PositiveFloat = 3e-4
     learning_rate_final: PositiveFloat | None = None  # linear schedule down to this
-    batch_size: Annotated[int, Field(ge=2)] = 256
+    batch_size: Annotated[int, Field(ge=2)] = 256  # DQN with a memory: sequences, not steps
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.99
     max_grad_norm: PositiveFloat = 10.0
     reward_scale: PositiveFloat = 1.0  # what the learner sees of each reward; records keep the task's own
@@ -148,6 +164,9 @@ class DQNConfig(_Learner):
     exploration_fraction: Annotated[float, Field(gt=0, le=1)] = 0.3
     double: bool = True
     dueling: bool = False  # a shared value and advantages (Wang et al., 2016)
+    seq_len: PositiveInt = 32  # with a memory: steps a sequence learns from, and how far gradients reach
+    burn_in: NonNegativeInt = 8  # with a memory: steps before them that refresh the stored state
+    rescale: bool = False  # with a memory: learn h(Q) instead of Q (Pohlen et al., 2018)
 
 
 class PPOConfig(_Learner):
@@ -164,6 +183,8 @@ class PPOConfig(_Learner):
     vf_coef: NonNegativeFloat = 0.5
     max_grad_norm: PositiveFloat = 0.5
     target_kl: PositiveFloat | None = None
+    window: PositiveInt = 32  # with a memory: steps run at once, and how far gradients reach
+    core_learning_rate: PositiveFloat | None = None  # with a memory: of its core; falls as learning_rate does
 
 
 class TrackingConfig(_Strict):
@@ -175,7 +196,11 @@ class TrackingConfig(_Strict):
 
 
 class ExperimentConfig(_Strict):
-    """One experiment file: an environment, an algorithm and its settings."""
+    """One experiment file: an environment, an algorithm and its settings.
+
+    With a `policy.memory` the algorithms are `MemoryDQN` and `MemoryPPO`, and `env.previous_action` is true
+    unless it is set.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""
@@ -191,6 +216,52 @@ class ExperimentConfig(_Strict):
     def learner(self) -> DQNConfig | PPOConfig:
         """The section of the algorithm that is used."""
         return self.dqn if self.algorithm == "dqn" else self.ppo
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the policy has a memory core."""
+        return self.policy.memory != "none"
+
+    @property
+    def fewest_learning_starts(self) -> int:
+        """Environment steps after which the replay surely holds something to learn from."""
+        return self.env.num_envs * (self.dqn.burn_in + self.dqn.n_steps) if self.remembers else 0
+
+    @model_validator(mode="after")
+    def _previous_action_with_a_memory(self) -> ExperimentConfig:
+        if self.remembers and "previous_action" not in self.env.model_fields_set:
+            self.env = self.env.model_copy(update={"previous_action": True})
+        return self
+
+    @model_validator(mode="after")
+    def _memory_fits(self) -> ExperimentConfig:
+        ppo, dqn = self.ppo, self.dqn
+        if not self.remembers:
+            if ppo.core_learning_rate is not None or dqn.rescale:
+                key = "dqn.rescale" if dqn.rescale else "ppo.core_learning_rate"
+                raise ValueError(f"{key}: only with a memory; set policy.memory or leave it out")
+        elif self.algorithm == "ppo":
+            for name, steps in (("n_steps", ppo.n_steps), ("batch_size", ppo.batch_size)):
+                if steps % ppo.window:
+                    raise ValueError(
+                        f"ppo.window: {ppo.window} does not divide ppo.{name} {steps}; choose a divisor of it"
+                    )
+        else:
+            if dqn.burn_in >= dqn.seq_len:
+                raise ValueError(f"dqn.burn_in: {dqn.burn_in} must be below dqn.seq_len = {dqn.seq_len}")
+            blocks = -(-(dqn.burn_in + dqn.seq_len + dqn.n_steps) // dqn.seq_len)
+            fewest = blocks * dqn.seq_len * self.env.num_envs
+            if dqn.buffer_size < fewest:
+                raise ValueError(
+                    f"dqn.buffer_size: {dqn.buffer_size} holds no sequence of burn_in + seq_len + n_steps for "
+                    f"{self.env.num_envs} worlds; use at least {fewest}"
+                )
+            if dqn.learning_starts < self.fewest_learning_starts:
+                raise ValueError(
+                    f"dqn.learning_starts: {dqn.learning_starts} is before the first sequence is whole; "
+                    f"use at least {self.fewest_learning_starts}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentConfig:

@@ -36,6 +36,7 @@ dqn:
 ppo: {n_steps: 20, batch_size: 40, n_epochs: 2, learning_rate: 1.0e-3, clip_range_final: 0.1}
 """
 TIMES = {"time/fps", "time/time_elapsed"}
+SEQUENCES = ("policy.core.d_model=16", "dqn.seq_len=8", "dqn.burn_in=3", "dqn.batch_size=4", "dqn.train_freq=2")
 
 
 def config(*overrides: str) -> ExperimentConfig:
@@ -77,8 +78,15 @@ def facts(run: Path) -> dict[str, float]:
         ("algorithm=ppo",),
         ("algorithm=ppo", "policy.standardise=true", "ppo.reward_scale=0.1"),
         ("algorithm=ppo", "env.kwargs={maps: true}", "policy.cnn_features=8"),
+        ("algorithm=ppo", "policy.memory=mamba2", "ppo.window=10", "ppo.core_learning_rate=1e-4"),
+        ("algorithm=ppo", "policy.memory=gru", "ppo.window=20", "env.kwargs={maps: true}",
+         "policy.cnn_features=8", "policy.standardise=true"),
+        ("algorithm=dqn", "policy.memory=mamba", *SEQUENCES, "dqn.rescale=true", "policy.standardise=true"),
+        ("algorithm=dqn", "policy.memory=lstm", *SEQUENCES, "dqn.dueling=true", "dqn.buffer_size=100000",
+         "env.kwargs={maps: true}", "policy.cnn_features=8"),
+        ("algorithm=dqn", "policy.memory=transformer", *SEQUENCES, "policy.core.kwargs={window: 6}"),
     ],
-)
+)  # fmt: skip
 def test_a_resumed_run_equals_an_uninterrupted_one(
     overrides: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -187,8 +195,8 @@ def test_a_saved_policy_acts_as_the_trained_one(tmp_path: Path):
     assert set(raw.spaces) == {"cues", "agent_info", "spectrogram"}  # type: ignore[attr-defined]
     assert actions.n == 3  # type: ignore[attr-defined]
     with pytest.raises(CheckpointError, match="--trust"):
-        load_zip(tmp_path / "run" / "policy.zip", "ppo")
-    model = load_zip(tmp_path / "run" / "policy.zip", "ppo", trust=True)
+        load_zip(tmp_path / "run" / "policy.zip", checked)
+    model = load_zip(tmp_path / "run" / "policy.zip", checked, trust=True)
     rng = np.random.default_rng(0)
     obs = {key: rng.random((50, *space.shape), np.float32) for key, space in model.observation_space.items()}  # type: ignore[attr-defined]
     np.testing.assert_array_equal(

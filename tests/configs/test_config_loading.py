@@ -114,6 +114,35 @@ def test_a_rollout_that_minibatches_do_not_divide_is_refused():
     assert "does not divide" in message("name: a\nalgorithm: ppo\nppo: {n_steps: 10, batch_size: 64}\n")
 
 
+def test_a_memory_brings_the_previous_action_unless_it_is_refused():
+    plain = "name: a\nalgorithm: ppo\n"
+    assert not parse_config(plain).env.previous_action
+    remembering = parse_config(plain, ["policy.memory=mamba"])
+    assert remembering.env.previous_action and remembering.env.history == 1
+    assert parse_config(dump_config(remembering)) == remembering
+    assert not parse_config(plain, ["policy.memory=mamba", "env.previous_action=false"]).env.previous_action
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "overrides", "part"),
+    [
+        ("ppo", ["policy.memory=mambo"], "did you mean mamba?"),
+        ("ppo", ["policy.core.d_modle=8"], "did you mean d_model?"),
+        ("ppo", ["policy.core.d_model=0"], "wanted at least 1"),
+        ("ppo", ["policy.core.kwargs={d_model: 8}"], "give it as policy.core.d_model"),
+        ("ppo", ["policy.memory=gru", "ppo.window=24"], "ppo.window: 24 does not divide ppo.n_steps 128"),
+        ("ppo", ["policy.memory=gru", "ppo.window=64", "ppo.batch_size=32"], "does not divide ppo.batch_size 32"),
+        ("ppo", ["ppo.core_learning_rate=1e-4"], "set policy.memory or leave it out"),
+        ("dqn", ["dqn.rescale=true"], "set policy.memory or leave it out"),
+        ("dqn", ["policy.memory=gru", "dqn.burn_in=32"], "must be below dqn.seq_len = 32"),
+        ("dqn", ["policy.memory=gru", "dqn.buffer_size=1000"], "use at least 1024"),
+        ("dqn", ["policy.memory=gru", "dqn.learning_starts=100"], "use at least 144"),
+    ],
+)
+def test_memories_that_do_not_fit_are_refused(algorithm: str, overrides: list[str], part: str):
+    assert part in message(f"name: a\nalgorithm: {algorithm}\n", *overrides)
+
+
 def test_every_packaged_config_loads_and_is_named_as_its_file():
     assert config_names()
     for name in config_names():
