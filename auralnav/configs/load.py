@@ -94,6 +94,10 @@ def parse_config(text: str, overrides: Sequence[str] = (), source: str = "config
         raise ConfigError(f"{where}: {problem}; fix the YAML there") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: holds no settings; write keys such as `name:` and `algorithm:`")
+    if (twice := _repeated_key(tree)) is not None:
+        raise ConfigError(
+            f"{source}:{twice.start_mark.line + 1}: key `{twice.value}` stands here again; remove one of the two"
+        )
     overridden: dict[tuple[str, ...], str] = {}
     for override in overrides:
         keys, value = _parse_override(override)
@@ -208,6 +212,22 @@ def _choices(annotation: Any) -> Iterator[Any]:
     elif get_origin(annotation) in {Union, types.UnionType}:
         for branch in get_args(annotation):
             yield from _choices(branch)
+
+
+def _repeated_key(node: yaml.Node | None) -> yaml.Node | None:
+    """The first key that its mapping already has: YAML forbids it, PyYAML silently takes the last."""
+    if isinstance(node, yaml.SequenceNode):
+        return next((found for item in node.value if (found := _repeated_key(item)) is not None), None)
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    seen: set[str] = set()
+    for key, value in node.value:
+        if str(key.value) in seen:
+            return key
+        seen.add(str(key.value))
+        if (found := _repeated_key(value)) is not None:
+            return found
+    return None
 
 
 def _line(tree: yaml.Node | None, keys: tuple[str, ...]) -> int | None:

@@ -86,6 +86,12 @@ def test_broken_yaml_names_its_line():
     assert "no settings" in message("- just\n- a list\n")
 
 
+def test_a_key_written_twice_is_refused():
+    text = "name: x\nalgorithm: ppo\nenv:\n  id: AuralNav-v0\n  num_envs: 2\n  num_envs: 4\n"
+    with pytest.raises(ConfigError, match=r"mine\.yaml:6: key `num_envs` stands here again"):
+        parse_config(text, source="mine.yaml")
+
+
 def test_overrides_are_typed_and_the_last_one_wins():
     config = parse_config(
         GOOD, ["dqn.learning_rate=1e-4", "train.seed=4", "train.seed=5", "env.room_size=[[5, 9], 6, 3]"]
