@@ -63,6 +63,10 @@ def speed(
         records.append(record)
         for table in speed_tables(record):
             console.print(table)
+        for one in record.measurements:
+            if "first_call_s" in one.settings:
+                took = _duration(one.settings["first_call_s"])
+                console.print(f"first call: {one.name}: {took}", markup=False, highlight=False, soft_wrap=True)
         for what, why in record.left_out.items():
             console.print(f"left out: {what}: {why}", markup=False, highlight=False, soft_wrap=True)
     if out is not None:
@@ -77,7 +81,7 @@ def speed_tables(record: SpeedRecord) -> tuple[Table, Table]:
     figures.add_column("what", no_wrap=True)
     for column in ("median", "best", "one takes"):
         figures.add_column(column, justify="right", no_wrap=True)
-    figures.add_column("")
+    figures.add_column("", no_wrap=True, overflow="ellipsis")  # whole in the JSON record
     for one in record.measurements:
         rates = (f"{rate:,.0f}" for rate in (one.value, max(one.rounds)))
         figures.add_row(one.name, *rates, _duration(1.0 / one.value), one.description)

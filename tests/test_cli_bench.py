@@ -56,7 +56,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None, i
     def measure(name: str, seconds: float | None, rounds: int, report: Report) -> SpeedRecord:
         calls.append((name, seconds, rounds))
         report(f"{name}/x", 1, 1)
-        figure = Measurement(name=f"{name}/x", unit="1/s", description=f"words of {name}", value=1.0, rounds=[1.0])
+        figure = Measurement(
+            name=f"{name}/x", unit="1/s", description=f"words of {name}", value=1.0, rounds=[1.0],
+            settings={"first_call_s": 250.0} if name == "ssm" else {},
+        )  # fmt: skip
         left_out = {"cuda": "no CUDA device"} if name == "ssm" else {}
         return SpeedRecord(
             family=name, measurements=[figure], ratios=[], settings={"of": name}, left_out=left_out
@@ -79,6 +82,7 @@ def test_everything_is_measured_and_joined_in_one_record(
     assert record.settings == {name: {"of": name} for name in families.FAMILIES}
     assert record.left_out == {"cuda": "no CUDA device"}
     assert "left out: cuda: no CUDA device" in result.output
+    assert result.output.count("first call: ") == 1 and "first call: ssm/x: 250 s" in result.output
     assert all(f"words of {name}" in result.output for name in families.FAMILIES)
 
 

@@ -51,7 +51,6 @@ def cuda_peers() -> Contents:
             settings[figure] = {"device": torch.cuda.get_device_name(), "parameters": parameter_count(layer)}
             if layer is ours:
                 settings[figure]["first_call_s"] = round(first_call, 3)
-                words[figure] += f"; first call {first_call:.3g} s"
         comparisons.append((figures[0], figures[1]))
     return peers, words, comparisons, settings
 
