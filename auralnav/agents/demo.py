@@ -54,9 +54,12 @@ def steps_for(config: ExperimentConfig, minutes: float) -> int:
     probe.train.eval_every = probe.train.checkpoint_every = 0
     probe.train.log_every = PROBE_STEPS
     if probe.algorithm == "dqn":
-        probe.dqn.learning_starts = min(probe.dqn.learning_starts, PROBE_STEPS // 6)
-        # The buffer is sized by the config; a probe need not touch so much memory.
-        probe.dqn.buffer_size = min(probe.dqn.buffer_size, PROBE_STEPS)
+        early = max(PROBE_STEPS // 6, probe.fewest_learning_starts)
+        probe.dqn.learning_starts = min(probe.dqn.learning_starts, early)
+        # The buffer is sized by the config; a probe need not touch so much memory. A sequence replay is left
+        # as it is, for it must hold whole sequences of every world.
+        if not probe.remembers:
+            probe.dqn.buffer_size = min(probe.dqn.buffer_size, PROBE_STEPS)
     speed = 1.0
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:

@@ -135,8 +135,16 @@ def test_a_policy_refuses_another_observation_and_a_damaged_file(run_folder):
         load_policy_agent(run_folder / "nowhere")
 
 
-def test_a_zip_needs_trust_and_then_acts_as_its_run(tmp_path):
-    run = train.start(parse_config(TINY), tmp_path / "run", export_zip=True).run.path
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("policy.memory=gru", "dqn.seq_len=8", "dqn.burn_in=2", "dqn.dueling=true"),
+        ("algorithm=ppo", "policy.memory=mamba", "ppo.n_steps=10", "ppo.window=10", "ppo.batch_size=20"),
+    ],
+)
+def test_a_zip_needs_trust_and_then_acts_as_its_run(overrides, tmp_path):
+    run = train.start(parse_config(TINY, overrides), tmp_path / "run", export_zip=True).run.path
     with pytest.raises(CheckpointError, match="--trust"):
         load_zip_agent(run / "policy.zip")
     agent = load_zip_agent(run / "policy.zip", trust=True)

@@ -17,10 +17,11 @@ CONFIG = """\
 name: tiny
 algorithm: {algorithm}
 env: {{id: "tiny_world:TinyBell-v0", num_envs: 4, history: 2, previous_action: true}}
-policy: {{net_arch: [24]}}
+policy: {{net_arch: [24], memory: {memory}, core: {{d_model: 16}}}}
 train: {{total_steps: {steps}, eval_every: 1000, eval_episodes: 6, checkpoint_every: 80, log_every: 80}}
-dqn: {{buffer_size: 3000, learning_starts: 100, batch_size: 16, n_steps: 3, target_update_interval: 100}}
-ppo: {{n_steps: 20, batch_size: 40, n_epochs: 2}}
+dqn: {{buffer_size: 3000, learning_starts: 100, batch_size: 16, n_steps: 3, target_update_interval: 100,
+  seq_len: 8, burn_in: 3}}
+ppo: {{n_steps: 20, batch_size: 40, n_epochs: 2, window: 10}}
 """
 
 AURAL_CONFIG = """\
@@ -28,10 +29,11 @@ name: aural
 algorithm: {algorithm}
 env: {{id: AuralNav-Easy-v0, obs_mode: cues, num_envs: 4, threads: 2, history: 2, previous_action: true, rt60: 0.2,
   horizon: 40}}
-policy: {{net_arch: [24]}}
+policy: {{net_arch: [24], memory: {memory}, core: {{d_model: 16}}}}
 train: {{total_steps: {steps}, eval_every: 2000, eval_episodes: 4, checkpoint_every: 80, log_every: 80}}
-dqn: {{buffer_size: 2000, learning_starts: 100, batch_size: 16, n_steps: 3, target_update_interval: 100}}
-ppo: {{n_steps: 20, batch_size: 40, n_epochs: 2}}
+dqn: {{buffer_size: 2000, learning_starts: 100, batch_size: 16, n_steps: 3, target_update_interval: 100,
+  seq_len: 8, burn_in: 3}}
+ppo: {{n_steps: 20, batch_size: 40, n_epochs: 2, window: 10}}
 """
 
 
@@ -48,9 +50,11 @@ def run_to_the_end(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), env=environment(), capture_output=True, text=True, timeout=300)
 
 
-def kill_repeatedly(folder: Path, algorithm: str, steps: int, kills: int, text: str = CONFIG) -> None:
+def kill_repeatedly(
+    folder: Path, algorithm: str, steps: int, kills: int, text: str = CONFIG, memory: str = "none"
+) -> None:
     config = folder / "tiny.yaml"
-    config.write_text(text.format(algorithm=algorithm, steps=steps))
+    config.write_text(text.format(algorithm=algorithm, memory=memory, steps=steps))
     run = folder / "run"
     manifest = run / "resume" / "manifest.json"
     rng = random.Random(7)
@@ -100,7 +104,7 @@ def test_killed_training_resumes_exactly(tmp_path: Path):
 
 def test_an_interrupt_saves_and_says_how_to_resume(tmp_path: Path):
     config, run = tmp_path / "tiny.yaml", tmp_path / "run"
-    config.write_text(CONFIG.format(algorithm="dqn", steps=1_000_000))
+    config.write_text(CONFIG.format(algorithm="dqn", memory="none", steps=1_000_000))
     process = subprocess.Popen(
         command(str(config), "--run-dir", str(run)),
         env=environment(),
@@ -118,12 +122,15 @@ def test_an_interrupt_saves_and_says_how_to_resume(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("memory", ["none", "mamba2"])
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
-def test_training_killed_ten_times_resumes_exactly(tmp_path: Path, algorithm: str):
-    kill_repeatedly(tmp_path, algorithm, steps=60_000 if algorithm == "dqn" else 120_000, kills=10)
+def test_training_killed_ten_times_resumes_exactly(tmp_path: Path, algorithm: str, memory: str):
+    steps = 60_000 if algorithm == "dqn" else 120_000
+    kill_repeatedly(tmp_path, algorithm, steps, kills=10, memory=memory)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("memory", ["none", "mamba2"])
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
-def test_training_on_sound_killed_ten_times_resumes_exactly(tmp_path: Path, algorithm: str):
-    kill_repeatedly(tmp_path, algorithm, steps=12_000, kills=10, text=AURAL_CONFIG)
+def test_training_on_sound_killed_ten_times_resumes_exactly(tmp_path: Path, algorithm: str, memory: str):
+    kill_repeatedly(tmp_path, algorithm, steps=12_000, kills=10, text=AURAL_CONFIG, memory=memory)

@@ -13,8 +13,10 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 
 from auralnav.agents import replay_store
+from auralnav.agents.memory_replay import SequenceReplay
 from auralnav.agents.replay_store import ReplayStore, replay_arrays
 from auralnav.agents.resume_store import MANIFEST, ResumeStore
+from auralnav.agents.sequence_store import SequenceStore
 from auralnav.agents.tensor_tree import decode, encode
 from auralnav.errors import CheckpointError
 
@@ -164,6 +166,73 @@ def test_another_buffer_size_is_refused():
     index, files = ReplayStore(buffer).changes(5, 1)
     with pytest.raises(CheckpointError, match="buffer_size"):
         ReplayStore(make_buffer(20), index).load(files)
+
+
+def make_replay(rows: int = 48) -> SequenceReplay:
+    box = spaces.Box(-1, 1, (5,), np.float32)
+    return SequenceReplay(
+        rows * 2, box, spaces.Discrete(3), n_envs=2, seq_len=4, burn_in=2, n_steps=2, state_size=3
+    )
+
+
+def fill_replay(replay: SequenceReplay, steps: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        cut = rng.random(2) < 0.2
+        ended = (rng.random(2) < 0.2) & ~cut
+        last = {world: rng.random(5, np.float32) for world in np.flatnonzero(cut).tolist()}
+        before, after = (torch.from_numpy(rng.random((2, 3), np.float32)) for _ in range(2))
+        replay.add(rng.random((2, 5), np.float32), rng.integers(0, 3, 2), rng.random(2), rng.random(2) < 0.2,
+                   ended, cut, last, before, after)  # fmt: skip
+
+
+@pytest.mark.parametrize("amounts", [[3, 2, 30], [39, 1, 1], [40, 25, 41], [100, 1], [10, 0, 5]])
+def test_a_sequence_replay_comes_back_from_its_chunks(amounts: list[int], monkeypatch: Any):
+    """With its memory states and terminal observations, and with the marks that cut running episodes."""
+    monkeypatch.setattr(replay_store, "CHUNK_BYTES", 300)  # two blocks a chunk
+    replay = make_replay()
+    store, files = SequenceStore(replay), {}
+    assert store.index.chunk_rows < 5
+    for generation, amount in enumerate(amounts):
+        fill_replay(replay, amount, generation)
+        if generation == 1:
+            replay.cut_episodes()
+        index, new = store.changes(generation)
+        files.update(new)
+        store.commit(index)
+        other = make_replay()
+        SequenceStore(other, index).load({name: files[name] for name in index.chunks.values()})
+        np.testing.assert_array_equal(other.written, replay.written)
+        assert replay.arrays()["states"].any() or not amount
+        for name, array in replay.arrays().items():
+            np.testing.assert_array_equal(other.arrays()[name], array)
+
+
+def test_only_chunks_with_new_steps_are_written(monkeypatch: Any):
+    monkeypatch.setattr(replay_store, "CHUNK_BYTES", 1)  # a chunk a block
+    replay = make_replay()
+    store = SequenceStore(replay)
+    assert store.changes(1)[1] == {}
+    fill_replay(replay, 40, 0)
+    index, files = store.changes(1)
+    assert len(files) == sum(-(-int(written) // 4) for written in np.minimum(replay.written, 48))
+    store.commit(index)
+    fill_replay(replay, 1, 1)
+    assert 2 <= len(store.changes(2)[1]) <= 4  # the newest rows of either world, in one block or two
+
+
+def test_a_sequence_replay_of_another_size_or_number_of_worlds_is_refused():
+    replay = make_replay()
+    fill_replay(replay, 5, 0)
+    index, files = SequenceStore(replay).changes(1)
+    with pytest.raises(CheckpointError, match="the same dqn section"):
+        SequenceStore(make_replay(24), index).load(files)
+    index.written.append(0)
+    with pytest.raises(CheckpointError, match=r"env\.num_envs"):
+        SequenceStore(make_replay(), index).load(files)
+    name = next(iter(files))
+    with pytest.raises(CheckpointError, match=f"{name}: damaged"):
+        SequenceStore(make_replay(), SequenceStore(replay).changes(1)[0]).load({**files, name: b"no"})
 
 
 def test_a_commit_keeps_what_it_names_and_sweeps_the_rest(tmp_path: Path):

@@ -29,11 +29,18 @@ SMALL = (
     "dqn.buffer_size=400",
     "ppo.n_steps=20",
     "ppo.batch_size=80",
+    "ppo.window=10",
+    "dqn.seq_len=8",
+    "dqn.burn_in=4",
+    "policy.core.d_model=16",
     "policy.net_arch=[16]",
 )
 
 
-@pytest.mark.parametrize("name", ["auralnav-dqn", "auralnav-ppo", "auralnav-dqn-spectrogram"])
+@pytest.mark.parametrize(
+    "name",
+    ["auralnav-dqn", "auralnav-ppo", "auralnav-dqn-spectrogram", "auralnav-mamba-dqn", "auralnav-mamba-ppo"],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
