@@ -15,6 +15,9 @@ from auralnav.errors import ConfigError
 if TYPE_CHECKING:
     from auralnav.benchmarks.records import SpeedRecord
 
+WIDE = 120
+"""Columns of a terminal that has room for words beside the figures; the JSON record always has them."""
+
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 
 
@@ -61,7 +64,7 @@ def speed(
 
             record = measure_family(family, seconds, rounds, show)
         records.append(record)
-        for table in speed_tables(record):
+        for table in speed_tables(record, words=console.width >= WIDE):
             console.print(table)
         for one in record.measurements:
             if "first_call_s" in one.settings:
@@ -74,25 +77,29 @@ def speed(
         console.print(f"record: {out}", soft_wrap=True)
 
 
-def speed_tables(record: SpeedRecord) -> tuple[Table, Table]:
-    """The figures and the ratios of a record, as tables."""
+def speed_tables(record: SpeedRecord, words: bool = True) -> tuple[Table, Table]:
+    """The figures, with or without a line of words for each, and the ratios of a record, as tables."""
     machine = f"{record.hardware.get('processor', '?')}, {record.hardware.get('cores', '?')} cores"
     figures = Table(title=f"{record.family}: rates a second on {machine}", title_justify="left")
     figures.add_column("what", no_wrap=True)
     for column in ("median", "best", "one takes"):
         figures.add_column(column, justify="right", no_wrap=True)
-    figures.add_column("", no_wrap=True, overflow="ellipsis")  # whole in the JSON record
+    if words:
+        figures.add_column("")
     for one in record.measurements:
         rates = (f"{rate:,.0f}" for rate in (one.value, max(one.rounds)))
-        figures.add_row(one.name, *rates, _duration(1.0 / one.value), one.description)
+        description = (one.description,) if words else ()
+        figures.add_row(one.name, *rates, _duration(1.0 / one.value), *description)
     ratios = Table(title="times as fast (rounds paired)", title_justify="left")
     for column in ("what", "as what"):
         ratios.add_column(column, no_wrap=True)
     for column in ("median", "least", "most"):
-        ratios.add_column(column, justify="right", no_wrap=True)
+        ratios.add_column(column, justify="right", no_wrap=True, min_width=6)
     for one in record.ratios:
         spread = (one.value, min(one.rounds), max(one.rounds))
-        ratios.add_row(one.name, one.reference, *(f"{value:.3g}" for value in spread))
+        group, _, member = one.reference.rpartition("/")
+        shared = one.name.rpartition("/")[0] == group  # said once, so that a line fits in eighty columns
+        ratios.add_row(one.name, member if shared else one.reference, *(f"{value:.3g}" for value in spread))
     return figures, ratios
 
 

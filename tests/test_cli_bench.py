@@ -31,6 +31,21 @@ def test_the_tables_show_rates_times_and_ratios():
         assert expected in text
 
 
+def test_the_longest_names_leave_room_for_the_figures_in_eighty_columns():
+    name, reference = "scan/2x1024x256/numba+forward", "scan/2x1024x256/torch-loop+forward"
+    record = SpeedRecord(
+        family="ssm",
+        measurements=[Measurement(name=name, unit="1/s", description="words", value=4000.0, rounds=[4000.0])],
+        ratios=[Ratio(name=name, reference=reference, value=12.345, rounds=[0.123, 12.345, 207.8])],
+    )
+    console = Console(file=io.StringIO(), width=80)
+    for table in speed_tables(record, words=False):
+        console.print(table)
+    text = console.file.getvalue()
+    for expected in (name, "torch-loop+forward", "4,000", "250 µs", "12.3", "0.123", "208"):
+        assert expected in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -84,6 +99,13 @@ def test_everything_is_measured_and_joined_in_one_record(
     assert "left out: cuda: no CUDA device" in result.output
     assert result.output.count("first call: ") == 1 and "first call: ssm/x: 250 s" in result.output
     assert all(f"words of {name}" in result.output for name in families.FAMILIES)
+
+
+def test_a_narrow_terminal_shows_the_figures_without_the_words(measured: list[tuple[str, float | None, int]]):
+    result = runner.invoke(bench_app, ["speed", "--only", "agents"], env={"COLUMNS": "80"})
+    assert result.exit_code == 0, result.output
+    assert "agents/x" in result.output and "1 s" in result.output
+    assert "words of agents" not in result.output
 
 
 def test_some_families_are_measured_in_their_order_and_once(measured: list[tuple[str, float | None, int]]):
