@@ -26,9 +26,9 @@ def cuda_peers() -> Contents:
     """Peers, words, comparisons and settings of each layer at one size, under bfloat16 autocast.
 
     Parameters are float32 and inputs bfloat16. Rates are by CUDA events. `first_call_s` in the settings of ours is
-    the wall time of the first forward and backward pass in this process, in which Triton chooses its configurations,
-    or reads them from the cache of an earlier process. Upstream's comes second and finds the same kernels tuned, so
-    its first call is not given.
+    the wall time of the first forward and backward pass in this process, in which Triton compiles its kernels, or reads
+    them from the cache of an earlier process. Upstream's comes second and finds the same kernels, with the
+    configurations that `triton_tuning` has left them, so its first call is not given.
 
     Raises:
         MissingDependencyError: no CUDA device, or no `mamba_ssm`.

@@ -73,6 +73,19 @@ def test_forward_is_the_loop_of_step(kind: str, length: int, backend: str):
         assert distance(after.conv[:, :, 1:], after_loop.conv[:, :, 1:]) < 1e-6
 
 
+def test_a_single_step_of_a_single_row(kind: str, backend: str):
+    layer = small(kind, backend)
+    u = tensor((1, 1, layer.d_model), 19, backend)
+    exact = {name: p.detach().double() for name, p in layer.named_parameters()}
+    y, after = layer(u, return_state=True)
+    assert distance(layer(u), loop(kind, exact, u.double())) < 1e-5
+    assert distance(y, loop(kind, exact, u.double())) < 1e-5
+    y, end = layer(u, state=after, return_state=True)
+    y_step, end_step = layer.step(u[:, 0], after)
+    assert distance(y[:, 0], y_step) < 1e-5
+    assert distance(end.ssm, end_step.ssm) < 1e-5
+
+
 def test_forward_without_a_state_is_forward_from_the_initial_state(kind: str, backend: str):
     layer = small(kind, backend)
     u = tensor((3, 20, layer.d_model), 1, backend)

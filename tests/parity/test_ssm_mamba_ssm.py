@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -10,13 +11,13 @@ import torch
 from ssm_reference import distance, gradients
 from torch import Tensor
 
-from auralnav.policies.ssm import Mamba, Mamba2
+from auralnav.policies.ssm import Mamba, Mamba2, triton_tuning
 from auralnav.policies.ssm.backends import missing
 from auralnav.policies.ssm.layer import SSMLayer
 
 pytestmark = pytest.mark.gpu
 
-# (name, sizes, batch, steps); few shapes, since every new one is tuned anew.
+# (name, sizes, batch, steps); few shapes, since many a new one is compiled anew.
 CASES = [
     ("Mamba", {"d_model": 64}, 4, 65),
     ("Mamba2", {"d_model": 128, "d_state": 64, "headdim": 32}, 2, 300),
@@ -24,12 +25,15 @@ CASES = [
 
 
 @pytest.fixture(autouse=True)
-def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
+def exact_products(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if reason := missing("cuda"):
         pytest.skip(f"backend cuda: {reason}")
     monkeypatch.setenv("TRITON_F32_DEFAULT", "ieee")
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    matmul = torch.backends.cuda.matmul  # its attribute lives in C++: monkeypatch would delete it afterwards
+    before, matmul.allow_tf32 = matmul.allow_tf32, False
+    yield
+    matmul.allow_tf32 = before
 
 
 def pair(name: str, sizes: dict[str, int]) -> tuple[SSMLayer, Any]:
@@ -89,6 +93,7 @@ def test_steps_are_upstreams(name: str, sizes: dict[str, int], batch: int, steps
     assert distance(state.ssm, ssm) < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore:torch.get_autocast_gpu_dtype:DeprecationWarning")  # by upstream
 @pytest.mark.parametrize(("name", "sizes", "batch", "steps"), CASES)
 def test_autocast_follows_upstream(name: str, sizes: dict[str, int], batch: int, steps: int):
     ours, upstream = pair(name, sizes)
@@ -102,3 +107,17 @@ def test_autocast_follows_upstream(name: str, sizes: dict[str, int], batch: int,
     error = distance(expected, exact)
     assert distance(y, exact) < 1.1 * error + 1e-4
     assert distance(carried, exact) < 1.1 * error + 1e-4
+
+
+def test_no_kernel_of_mamba2_is_tuned(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(triton_tuning.VARIABLE, raising=False)
+    modules = [import_module(name) for name in triton_tuning.MODULES]
+    assert sorted(triton_tuning.pin(modules)) == sorted(triton_tuning.CONFIGURATIONS)
+    _, sizes, batch, steps = CASES[1]
+    ours, _ = pair("Mamba2", sizes)
+    u, weight = inputs(sizes, batch, steps)
+    gradients(ours, ours(u), {"u": u}, weight)
+    functions = [item for module in modules for item in vars(module).items()]
+    ran = {name: function for name, function in functions if hasattr(function, "best_config")}
+    assert ran.keys() == triton_tuning.CONFIGURATIONS.keys()
+    assert {len(tuner.configs) for tuner in ran.values()} == {1}

@@ -42,7 +42,7 @@ class BackendReport(NamedTuple):
 def check_backends() -> list[BackendReport]:
     """Every backend by name, each that is here checked on both layers with packed episodes and a carried state.
 
-    Takes seconds, and minutes at the first call on CUDA, where kernels are compiled and tuned. The environment
+    Takes seconds, and some more at the first call on CUDA, where kernels are compiled. The environment
     variable that forces a backend does not count here; torch's random state is left as it was.
     """
     reports = []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from auralnav.policies.ssm import conv, scan_torch, ssd_torch
+from auralnav.policies.ssm import conv, scan_torch, ssd_torch, triton_tuning
 from auralnav.policies.ssm.backends import Kernels
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 if not torch.cuda.is_available():
     raise RuntimeError("torch sees no CUDA device")
 
-# Triton tries every configuration of a kernel at its first call, minutes for Mamba-2's: later processes read the
-# choice from Triton's cache on disk. Read when the kernels are defined, hence before the imports.
+# For kernels that are tuned all the same, and for users who ask for it: later processes read what Triton chose from
+# its cache on disk. Read when the kernels are defined, hence before the imports.
 os.environ.setdefault("TRITON_CACHE_AUTOTUNING", "1")
 
 _conv1d = import_module("causal_conv1d")
@@ -33,6 +33,8 @@ _mamba = import_module("mamba_ssm.ops.selective_scan_interface")
 _mamba2 = import_module("mamba_ssm.ops.triton.ssd_combined")
 _update = import_module("mamba_ssm.ops.triton.selective_state_update").selective_state_update
 _triton_scan = import_module("auralnav.policies.ssm.triton_scan")
+
+triton_tuning.pin(import_module(name) for name in triton_tuning.MODULES)
 
 CHUNK = 256
 """Steps a matrix product: upstream's own default for these kernels, faster here than the CPU's 64."""
@@ -42,7 +44,7 @@ def causal_conv(
     x: Tensor, weight: Tensor, bias: Tensor, seq_idx: Tensor | None = None, taps: Tensor | None = None
 ) -> Tensor:
     """As `conv.causal_conv`; by plain torch where `causal_conv1d` has no kernel for the sizes."""
-    if not _conv_fits(*weight.shape):
+    if not _conv_fits(x, weight):
         return conv.causal_conv(x, weight, bias, seq_idx, taps)
     lags = weight.shape[1] - 1
     if (
@@ -65,7 +67,8 @@ def selective_step(
     if torch.is_grad_enabled():
         return scan_torch.selective_step(u, dt, A, B, C, D, h, inplace)
     h = h if inplace else h.clone()
-    return _update(h, u, dt, A, B, C, D), h
+    # Upstream takes the strides of this bias whether there is one or not.
+    return _update(h, u, dt, A, B, C, D, dt_bias=torch.zeros_like(D)), h
 
 
 def chunk_scan(
@@ -103,7 +106,6 @@ def chunk_step(
         B,
         C,
         D[:, None].expand(-1, headdim),
-        # Upstream looks at the strides of this bias whether there is one or not.
         dt_bias=dt.new_zeros(heads, 1).expand(-1, headdim),
     )
     return y, h
@@ -112,7 +114,7 @@ def chunk_step(
 def fused_mamba(layer: Mamba, projected: Tensor) -> Tensor | None:
     """What follows the input projection of a Mamba layer, [B, L, 2 D] to [B, L, d], in one kernel."""
     weight = layer.conv1d.weight
-    if not _conv_fits(weight.shape[0], weight.shape[2]):
+    if not _conv_fits(projected, weight):
         return None
     return _mamba.mamba_inner_fn(
         projected.transpose(1, 2),
@@ -132,7 +134,7 @@ def fused_mamba(layer: Mamba, projected: Tensor) -> Tensor | None:
 def fused_mamba2(layer: Mamba2, projected: Tensor, seq_idx: Tensor | None) -> Tensor | None:
     """What follows the input projection of a Mamba-2 layer, [B, L, …] to [B, L, d], in one kernel."""
     weight = layer.conv1d.weight
-    if not _conv_fits(weight.shape[0], weight.shape[2]):
+    if not _conv_fits(projected, weight):
         return None
     return _mamba2.mamba_split_conv1d_scan_combined(
         projected,
@@ -153,9 +155,13 @@ def fused_mamba2(layer: Mamba2, projected: Tensor, seq_idx: Tensor | None) -> Te
     )
 
 
-def _conv_fits(channels: int, width: int) -> bool:
-    """Whether `causal_conv1d` has a kernel with episodes for these sizes."""
-    return channels % 8 == 0 and 2 <= width <= 4
+def _conv_fits(x: Tensor, weight: Tensor) -> bool:
+    """Whether `causal_conv1d` takes inputs [B, L, …] and weights [C, …, K], with episodes.
+
+    Not a single step of a single row: its strides say nothing and torch leaves them as they are, but upstream wants
+    multiples of 8.
+    """
+    return x.shape[0] * x.shape[1] > 1 and weight.shape[0] % 8 == 0 and 2 <= weight.shape[-1] <= 4
 
 
 KERNELS = Kernels(
