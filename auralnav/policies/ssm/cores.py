@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from auralnav.errors import ConfigError
+from auralnav.errors import ConfigError, did_you_mean
 from auralnav.policies.ssm.memory_core import MemoryCore
 from auralnav.policies.ssm.memoryless import MemorylessCore
 from auralnav.policies.ssm.recurrent import RecurrentCore
@@ -40,10 +39,7 @@ def make_core(name: str, d_input: int, **kwargs: Any) -> MemoryCore:
         ConfigError: an unknown name, an argument that this core does not take, or a bad value.
     """
     if name not in _BUILDERS:
-        near = get_close_matches(name, CORES, 1)
-        raise ConfigError(
-            f"memory: {name!r} is none of {', '.join(CORES)}" + (f"; did you mean {near[0]}?" if near else "")
-        )
+        raise ConfigError(f"memory: {name!r} is none of {', '.join(CORES)}{did_you_mean(name, CORES)}")
     try:
         return _BUILDERS[name](d_input, **kwargs)
     except TypeError as error:

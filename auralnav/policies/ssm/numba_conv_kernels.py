@@ -2,7 +2,8 @@
 
 Arrays are flat float32, channels innermost: x [B, L, C] with a stride between steps of at least C, weights [K, C]
 with the newest lag last, taps [B, K − 1, C]. C is a multiple of 16. As in the scan, a call works on its share of rows
-and blocks of 16 channels.
+and blocks of 16 channels. Both loops spell out the sum over the taps: a call in the inner loop made them ten times
+slower.
 """
 
 from __future__ import annotations
