@@ -300,7 +300,7 @@ class TrainingSession:
         }
         about: dict[str, Any] = {
             "step": self._model.num_timesteps,
-            "wall_seconds": round(self.wall_seconds(), 3),
+            "wall_seconds": self.wall_seconds(),
             "metrics_rows": self._metrics.rows,
             "env_id": self._config.env.id,
             "algorithm": self._config.algorithm,

@@ -120,7 +120,7 @@ class TrainingCallback(BaseCallback):
         if score(means) > best:
             write_bytes(self._run.best_policy, self._encode())
             # The wall time stays out of evaluations.json, which a resumed run writes as an uninterrupted one does.
-            write_json(self._run.best, {**self.evaluations[-1], "wall_seconds": round(self._wall_seconds(), 1)})
+            write_json(self._run.best, {**self.evaluations[-1], "wall_seconds": self._wall_seconds()})
         for key, value in means.items():
             self.logger.record(f"eval/{key.removeprefix(REWARD_PREFIX)}", value)
         self.logger.dump(step)
