@@ -12,6 +12,8 @@ from auralnav.agents.memory_dqn import MemoryDQN
 
 pytestmark = pytest.mark.slow
 
+SEEDS = (10, 11, 12)  # the recipe was tuned on 0, 1 and 2
+
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -34,12 +36,12 @@ def solved_mazes(memory: str, seed: int) -> float:
     return float(np.mean(np.array(returns) > 0.5))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("memory", ["mamba2", "gru"])
 def test_a_t_maze_of_50_steps_is_solved(memory: str, seed: int):
     assert solved_mazes(memory, seed) >= 0.95
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_without_memory_it_is_a_guess(seed: int):
     assert solved_mazes("none", seed) < 0.65

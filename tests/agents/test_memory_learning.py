@@ -16,7 +16,7 @@ from auralnav.agents.memory_ppo import MemoryPPO
 from auralnav.agents.statistics import bootstrap_mean
 from auralnav.policies.ssm.cores import make_core, parameter_count, width_for_parameters
 
-SEEDS = (0, 1, 2)
+SEEDS = (10, 11, 12)  # the recipes were tuned on 0, 1 and 2
 COMMON: dict[str, Any] = {"gae_lambda": 0.95, "device": "cpu"}
 
 
@@ -28,35 +28,38 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+def cart(core: str, seed: int) -> float:
+    """Mean return of 100 episodes of CartPole without its velocities, 500 at best."""
+    env = VecNormalize(vector("cart", 8, seed), gamma=0.99)
+    model = MemoryPPO(
+        "MlpPolicy",
+        env,
+        memory=core,
+        n_steps=128,
+        window=64,
+        batch_size=256,
+        n_epochs=10,
+        gamma=0.99,
+        learning_rate=LinearSchedule(1e-3, 0.0, 1.0),
+        core_learning_rate=LinearSchedule(3e-4, 0.0, 1.0),
+        clip_range=LinearSchedule(0.2, 0.0, 1.0),
+        target_kl=0.02,
+        seed=seed,
+        **COMMON,
+    )
+    model.learn(99_000)  # whole rollouts: 99 328
+    assert model.num_timesteps <= 100_000
+    test = VecNormalize(vector("cart", 10, 10_000), training=False, norm_reward=False)
+    test.obs_rms = env.obs_rms
+    return float(evaluate_policy(model, test, 100)[0])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("core", ["mamba", "mamba2"])
 def test_a_cart_is_balanced_without_seeing_its_speeds(core):
     """At least 400 of 500 steps after 100 000, with every seed."""
-    reached = []
-    for seed in SEEDS:
-        env = VecNormalize(vector("cart", 8, seed), gamma=0.99)
-        model = MemoryPPO(
-            "MlpPolicy",
-            env,
-            memory=core,
-            n_steps=128,
-            window=64,
-            batch_size=256,
-            n_epochs=10,
-            gamma=0.99,
-            learning_rate=LinearSchedule(1e-3, 0.0, 1.0),
-            core_learning_rate=LinearSchedule(3e-4, 0.0, 1.0),
-            clip_range=LinearSchedule(0.2, 0.0, 1.0),
-            target_kl=0.02,
-            seed=seed,
-            **COMMON,
-        )
-        model.learn(99_000)  # whole rollouts: 99 328
-        assert model.num_timesteps <= 100_000
-        test = VecNormalize(vector("cart", 10, 10_000), training=False, norm_reward=False)
-        test.obs_rms = env.obs_rms
-        reached.append(float(evaluate_policy(model, test, 100)[0]))
+    reached = [cart(core, seed) for seed in SEEDS]
     print(core, reached)
     assert min(reached) >= 400, reached
 
@@ -102,11 +105,11 @@ def test_without_memory_the_turn_is_chance():
     assert all(0.4 < share < 0.6 for share in reached), reached
 
 
-def repeat_previous(core: str, seed: int, **memory_kwargs: Any) -> float:
-    """Mean return of 100 episodes of RepeatPrevious with k = 4; guessing is worth −0.5, perfection 1."""
+def repeat_previous(core: str, seed: int, k: int = 4, steps: int = 200_000, **memory_kwargs: Any) -> float:
+    """Mean return of 100 episodes of RepeatPrevious; guessing is worth −0.5, perfection 1."""
     model = MemoryPPO(
         "MlpPolicy",
-        vector("repeat", 8, seed, k=4),
+        vector("repeat", 8, seed, k=k),
         memory=core,
         memory_kwargs=memory_kwargs,
         n_steps=104,
@@ -119,8 +122,8 @@ def repeat_previous(core: str, seed: int, **memory_kwargs: Any) -> float:
         seed=seed,
         **COMMON,
     )
-    model.learn(200_000)
-    return float(evaluate_policy(model, vector("repeat", 10, 10_000, k=4), 100)[0])
+    model.learn(steps)
+    return float(evaluate_policy(model, vector("repeat", 10, 10_000, k=k), 100)[0])
 
 
 @pytest.mark.slow
