@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import trim_mean
 
-from auralnav.agents.statistics import bootstrap_mean
+from auralnav.agents.statistics import bootstrap_iqm, bootstrap_mean, interquartile_mean
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
@@ -30,3 +31,40 @@ def test_equal_values_have_no_spread_and_bad_ones_are_refused():
     for bad in ([], [1.0, float("nan")]):
         with pytest.raises(ValueError, match="finite"):
             bootstrap_mean(bad)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 600])
+def test_the_interquartile_mean_is_that_of_scipy(count):
+    values = np.random.default_rng(count).exponential(size=(5, count))
+    np.testing.assert_allclose(interquartile_mean(values), trim_mean(values, 0.25, axis=1))
+
+
+def test_an_interquartile_mean_varies_with_the_trainings_and_with_the_episodes():
+    """Scores that differ by training alone, or by episode alone, give the law of a mean over that axis."""
+    rng = np.random.default_rng(2)
+    trainings = np.repeat(rng.normal(size=(40, 1)), 30, axis=1)
+    episodes = np.repeat(rng.normal(size=(1, 40)), 30, axis=0)
+    for scores in (trainings, episodes):
+        interval = bootstrap_iqm(scores, draws=2_000)
+        resampled = np.sort(rng.choice(np.unique(scores), (2_000, 40)), axis=1)[:, 10:30].mean(axis=1)
+        assert interval.high - interval.low == pytest.approx(
+            np.subtract(*np.quantile(resampled, [0.975, 0.025])), rel=0.15
+        )
+
+
+def test_a_lead_is_paired_by_episode():
+    """Hard and easy episodes spread both sides' scores and leave their difference alone."""
+    rng = np.random.default_rng(3)
+    hard = rng.uniform(0, 1, 100)
+    ours, peer = hard + 0.1 + rng.normal(0, 0.01, (3, 100)), hard + rng.normal(0, 0.01, (3, 100))
+    lead = bootstrap_iqm(ours, peer, draws=1_000)
+    assert lead.mean == pytest.approx(0.1, abs=0.01)
+    assert lead.high - lead.low < 0.2 * (bootstrap_iqm(ours).high - bootstrap_iqm(ours).low)
+
+
+def test_scores_that_do_not_fit_have_no_interquartile_mean():
+    for bad in ([], [1.0, 2.0], [[1.0, float("nan")]]):
+        with pytest.raises(ValueError, match=r"\[trainings, episodes\]"):
+            bootstrap_iqm(bad)
+    with pytest.raises(ValueError, match="2 episodes cannot be paired with 3"):
+        bootstrap_iqm([[1.0, 2.0, 3.0]], [[1.0, 2.0]])
