@@ -56,16 +56,22 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, Curve]:
     return {key: (np.array(steps), np.array(values)) for key, (steps, values) in curves.items()}
 
 
+RunPath = str | os.PathLike[str]
+
+
 def plot_curves(
-    runs: Mapping[str, str | os.PathLike[str]] | Sequence[str | os.PathLike[str]],
+    runs: Mapping[str, RunPath | Sequence[RunPath]] | Sequence[RunPath],
     path: str | os.PathLike[str],
     baselines: Mapping[str, Mapping[str, float]] | None = None,
     title: str = "",
 ) -> Path:
-    """Draw success, SPL and return over training steps; one colour a run, evaluations with dots.
+    """Draw success, SPL and return over training steps; one colour a label, evaluations with dots.
+
+    Several runs under one label, seeds of an experiment, become the mean of their evaluations (of their training
+    where they have none) in a band from the least to the greatest.
 
     Args:
-        runs: label → run folder (or metrics.csv), or run folders named by their last part.
+        runs: label → run folder (or metrics.csv) or several, or run folders named by their last part.
         path: the picture; its suffix says the format (.png, .svg, .pdf).
         baselines: label → {"success": …, "spl": …, "return": …}, drawn as dashed levels.
         title: over the picture.
@@ -81,12 +87,21 @@ def plot_curves(
     named = dict(runs) if isinstance(runs, Mapping) else {Path(run).name: run for run in runs}
     if not named:
         raise AuralNavError("learning curves need at least one run folder")
-    metrics = {label: read_metrics(run) for label, run in named.items()}
+    seeds = {
+        label: [read_metrics(run) for run in ([runs] if isinstance(runs, (str, os.PathLike)) else runs)]
+        for label, runs in named.items()
+    }
     # Figure without pyplot: no global state, no display.
     figure = Figure(figsize=(4.2 * len(PANELS), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, (name, columns, label) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
-        for colour, (run, curves) in zip(_cycle(len(metrics)), metrics.items(), strict=True):
+        for colour, (run, several) in zip(_cycle(len(seeds)), seeds.items(), strict=True):
+            if len(several) != 1:
+                steps, values = seed_curves(several, columns, run)
+                axis.plot(steps, values.mean(axis=0), color=colour, lw=1.8, marker="o", ms=3.5, label=run)
+                axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.18, lw=0)
+                continue
+            curves = several[0]
             evaluation = curves.get(columns[0])
             training = next((curves[key] for key in columns[1:] if key in curves), None)
             if training is not None:
@@ -116,6 +131,27 @@ def plot_curves(
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=130)
     return Path(path)
+
+
+def seed_curves(several: Sequence[dict[str, Curve]], columns: Sequence[str], label: str) -> Curve:
+    """Steps [n] and values [runs, n] of several runs, each read off at the first one's steps between its points.
+
+    Args:
+        several: what `read_metrics` gives of each run.
+        columns: the first of these that every run has is taken.
+        label: of the runs, for errors.
+
+    Raises:
+        AuralNavError: no column in common.
+    """
+    column = next((key for key in columns if several and all(key in curves for curves in several)), None)
+    if column is None:
+        raise AuralNavError(f"{label}: its runs share no figures ({', '.join(columns)}); let each log them")
+    curves = [run[column] for run in several]
+    steps = curves[0][0]
+    first, last = max(own[0] for own, _ in curves), min(own[-1] for own, _ in curves)
+    steps = steps[(steps >= first) & (steps <= last)]
+    return steps, np.stack([np.interp(steps, *curve) for curve in curves])
 
 
 def _number(text: str | None) -> float | None:
