@@ -101,6 +101,20 @@ def test_gradients_of_forward_are_those_of_the_loop(core):
         torch.testing.assert_close(whole, stepped, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("steps", [1, 13, 70])
+def test_outputs_alone_are_those_of_forward(core, steps):
+    x, start = window(4, steps, steps)
+    state = used_state(core, 4)
+    gradients = []
+    for run in (lambda: core(x, state, start)[0], lambda: core.outputs(x, state, start)):
+        y = run()
+        gradients.append((y, *torch.autograd.grad(y.square().sum(), list(core.parameters()), allow_unused=True)))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+    with pytest.raises(ShapeError, match="state of shape"):
+        core.outputs(x, state[:2], start)
+
+
 @pytest.mark.parametrize("cut", [1, 4, 12])
 def test_a_window_split_anywhere_with_the_state_carried_is_the_whole(core, cut):
     x, start = window(4, 13, 3)

@@ -75,6 +75,11 @@ class MemoryCore(nn.Module, ABC):
         self._check(x, state, start, ("B", "T", "D"))
         return self._forward(x, torch.where(start[:, :1], 0.0, state), start)
 
+    def outputs(self, x: Tensor, state: Tensor, start: Tensor) -> Tensor:
+        """The outputs of `forward`, for callers who do not go on from the last state: it may not be computed."""
+        self._check(x, state, start, ("B", "T", "D"))
+        return self._outputs(x, torch.where(start[:, :1], 0.0, state), start)
+
     @abstractmethod
     def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """`step` with a state that is cleared where an episode starts."""
@@ -82,6 +87,10 @@ class MemoryCore(nn.Module, ABC):
     @abstractmethod
     def _forward(self, x: Tensor, state: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """`forward` with a state that is cleared where an episode starts at the first of the T steps."""
+
+    def _outputs(self, x: Tensor, state: Tensor, start: Tensor) -> Tensor:
+        """`outputs` with a state cleared as for `_forward`."""
+        return self._forward(x, state, start)[0]
 
     def _check(self, x: Tensor, state: Tensor, start: Tensor, axes: tuple[str, ...]) -> None:
         if x.ndim != len(axes) or x.shape[-1] != self.d_input or 0 in x.shape:

@@ -45,9 +45,9 @@ def chunk_scan(
     """
     batch, length, heads, headdim = x.shape
     groups = B.shape[2]
-    size = min(chunk_size, length)
-    pad = -length % size  # steps of dt = 0 change no state
-    count = (length + pad) // size
+    count = -(-length // chunk_size)
+    size = -(-length // count)  # chunks of equal length need the least padding
+    pad = count * size - length  # steps of dt = 0 change no state
     xdt = _chunks(x * dt[..., None], count, pad).unflatten(3, (groups, -1))  # [B, c, Q, G, H/G, P]
     B, C = (_chunks(part, count, pad).transpose(2, 3) for part in (B, C))  # [B, c, G, Q, N]
     seen = torch.ones(size, size, dtype=torch.bool, device=x.device).tril()
@@ -63,33 +63,35 @@ def chunk_scan(
         total = seen.double() @ steps
         seen = seen[:, :, None, None]
     total = total.transpose(2, 3).unflatten(2, (groups, -1))  # [B, c, G, H/G, Q]
-    between = (total[..., :, None] - total[..., None, :]).masked_fill(~seen, -math.inf).to(x.dtype)
-    weights = (C @ B.transpose(-1, -2)).unsqueeze(3) * torch.exp(between)  # [B, c, G, H/G, Q, Q]
+    between = (total[..., :, None] - total[..., None, :]).to(x.dtype).masked_fill_(~seen, -math.inf).exp_()
+    weights = (C @ B.transpose(-1, -2)).unsqueeze(3) * between  # [B, c, G, H/G, Q, Q]
     y = (weights @ xdt.permute(0, 1, 3, 4, 2, 5)).permute(0, 1, 4, 2, 3, 5)  # [B, c, Q, G, H/G, P]
 
-    h = None
-    if h0 is not None or count > 1 or with_state:
-        to_end = (total[..., -1:] - total).to(x.dtype)
+    h = None if h0 is None else h0.unflatten(1, (groups, -1))  # [B, G, H/G, P, N]
+    ends = count if with_state else count - 1  # chunks whose last state is wanted
+    if h is not None or ends:
+        to_end = (total[:, :ends, ..., -1:] - total[:, :ends]).to(x.dtype)
         from_start = total.to(x.dtype)
-        over_chunk = from_start[..., -1]  # [B, c, G, H/G]
+        over_chunk = from_start[:, :ends, ..., -1]  # [B, ends, G, H/G]
         if numbers is not None:
             last = numbers[..., -1:]  # [B, c, 1]
             before = torch.cat([numbers[:, :1, :1], last[:, :-1]], dim=1)
-            to_end = _masked(to_end, numbers == last)
-            over_chunk = _masked(over_chunk[..., None], before == last)[..., 0]
+            to_end = _masked(to_end, (numbers == last)[:, :ends])
+            over_chunk = _masked(over_chunk[..., None], (before == last)[:, :ends])[..., 0]
             from_start = _masked(from_start, numbers == before)
-        weighted = (xdt * _steps_first(torch.exp(to_end))).flatten(4).transpose(2, 3)  # [B, c, G, Q, (H/G)P]
-        states = (weighted.transpose(-1, -2) @ B).unflatten(3, (-1, headdim))  # [B, c, G, H/G, P, N]
-        h = torch.zeros_like(states[:, 0]) if h0 is None else h0.unflatten(1, (groups, -1))
-        befores = []
+        weighted = (xdt[:, :ends] * _steps_first(torch.exp(to_end))).flatten(4).transpose(2, 3)
+        # [B, ends, G, (H/G)P, Q] · [B, ends, G, Q, N]
+        states = (weighted.transpose(-1, -2) @ B[:, :ends]).unflatten(3, (-1, headdim))
+        h = x.new_zeros(batch, groups, heads // groups, headdim, B.shape[-1]) if h is None else h
+        befores = [h]
         for decay, state in zip(
             torch.exp(over_chunk)[..., None, None].unbind(1), states.unbind(1), strict=True
         ):
-            befores.append(h)
             h = torch.addcmul(state, decay, h)
+            befores.append(h)
         if h0 is not None or count > 1:
-            carried = C @ torch.stack(befores, dim=1).flatten(3, 4).transpose(-1, -2)  # [B, c, G, Q, (H/G)P]
-            carried = carried.unflatten(4, (-1, headdim)).transpose(2, 3)
+            carried = C @ torch.stack(befores[:count], dim=1).flatten(3, 4).transpose(-1, -2)
+            carried = carried.unflatten(4, (-1, headdim)).transpose(2, 3)  # [B, c, Q, G, H/G, P]
             y = torch.addcmul(y, carried, _steps_first(torch.exp(from_start)))
         h = h.flatten(1, 2)
     y = y.reshape(batch, count * size, heads, headdim)[:, :length]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,8 +51,7 @@ class SSMCore(MemoryCore):
         return self.norm(tokens), state if inplace else _pack(after)
 
     def _forward(self, x: Tensor, state: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        # What begins at the first step has an empty state, so episodes are counted from the next one on.
-        seq_idx = nn.functional.pad(torch.cumsum(start[:, 1:], dim=1, dtype=torch.int32), (1, 0))
+        seq_idx = _episode_numbers(start)
         tokens = self.input(x)
         after: list[Tensor] = []
         for norm, layer, before in zip(self.norms, self.layers, self._unpack(state), strict=True):
@@ -59,6 +59,13 @@ class SSMCore(MemoryCore):
             tokens = tokens + mixed
             after += new
         return self.norm(tokens), _pack(after)
+
+    def _outputs(self, x: Tensor, state: Tensor, start: Tensor) -> Tensor:
+        seq_idx = _episode_numbers(start)
+        tokens = self.input(x)
+        for norm, layer, before in zip(self.norms, self.layers, self._unpack(state), strict=True):
+            tokens = tokens + layer(norm(tokens), seq_idx, before)
+        return self.norm(tokens)
 
     def _unpack(self, state: Tensor) -> list[SSMState]:
         """Each layer's state as views of the flat one (copies only where the layers are in double precision)."""
@@ -68,6 +75,11 @@ class SSMCore(MemoryCore):
             for part, shape in zip(state.split(self._sizes, dim=1), self._shapes, strict=True)
         ]
         return [SSMState(conv, ssm) for conv, ssm in list(pairwise(parts))[::2]]
+
+
+def _episode_numbers(start: Tensor) -> Tensor:
+    """Numbers [B, T] of the episodes of each row; the first is 0, new or not: where new, its state is empty."""
+    return nn.functional.pad(torch.cumsum(start[:, 1:], dim=1, dtype=torch.int32), (1, 0))
 
 
 def _pack(parts: list[Tensor]) -> Tensor:
@@ -87,14 +99,14 @@ def mamba2_core(
     n_layers: int = 1,
     d_state: int = 16,
     headdim: int = 16,
+    chunk_size: int = 24,
     **layer_kwargs: int | str,
 ) -> SSMCore:
     """A core of `n_layers` Mamba-2 layers; further arguments are theirs.
 
     States and heads are smaller than the layer's own defaults, which are those of language models: an agent
-    carries one state for every environment and step kept.
+    carries one state for every environment and step kept. So are the chunks: what a step costs inside one grows
+    with its length, and a small state is cheap to hand on.
     """
-    return SSMCore(
-        d_input,
-        [Mamba2(d_model, d_state, headdim=headdim, **layer_kwargs) for _ in range(n_layers)],  # type: ignore[arg-type]
-    )
+    sizes: dict[str, Any] = {"headdim": headdim, "chunk_size": chunk_size, **layer_kwargs}
+    return SSMCore(d_input, [Mamba2(d_model, d_state, **sizes) for _ in range(n_layers)])
