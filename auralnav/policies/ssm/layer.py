@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, overload
 
 import torch
@@ -129,13 +130,10 @@ class SSMLayer(nn.Module, ABC):
             ShapeError: a shape or dtype other than these, or a seq_idx that decreases.
             ConfigError, MissingDependencyError: the backend cannot run this input.
         """
-        if u.ndim != 3 or u.shape[-1] != self.d_model or 0 in u.shape:
-            raise ShapeError(
-                f"input is {list(u.shape)}; this layer takes [B, L, {self.d_model}] with B, L ≥ 1"
-            )
+        self._check_input(u, "B, L", 3)
         batch, length, _ = u.shape
-        seq_idx = episodes(seq_idx, batch, length)
-        carried = None if state is None else self._checked(state, batch)
+        seq_idx = episodes(seq_idx, batch, length, u.device)
+        carried = None if state is None else self._checked(state, u)
         kernels = kernels_for(self.backend, u)
         projected = self.in_proj(u)
         if carried is None and not return_state:
@@ -143,7 +141,7 @@ class SSMLayer(nn.Module, ABC):
             if fused is not None:
                 return fused
         raw, parts = self._split(projected.to(self._state_dtype))
-        with torch.autocast(u.device.type, enabled=False):
+        with without_autocast(u.device):
             taps = None if carried is None else carried.conv[:, :, 1:]
             x = kernels.causal_conv(raw, *self._conv_parameters(raw.dtype), seq_idx, taps)
         y, h = self._scan(kernels, x, parts, seq_idx, None if carried is None else carried.ssm, return_state)
@@ -171,18 +169,15 @@ class SSMLayer(nn.Module, ABC):
             ConfigError: `inplace` while gradients are recorded; or the backend cannot run this input.
             MissingDependencyError: the backend was named and cannot be loaded.
         """
-        if u.ndim != 2 or u.shape[-1] != self.d_model or 0 in u.shape:
-            raise ShapeError(
-                f"input is {list(u.shape)}; a step of this layer takes [B, {self.d_model}] with B ≥ 1"
-            )
+        self._check_input(u, "B", 2)
         if inplace and torch.is_grad_enabled():
             raise ConfigError(
                 "step(inplace=True) overwrites what a gradient needs; call it under torch.no_grad()"
             )
-        checked = self._checked(state, len(u))
+        checked = self._checked(state, u)
         kernels = kernels_for(self.backend, u)
         raw, parts = self._split(self.in_proj(u).to(self._state_dtype))
-        with torch.autocast(u.device.type, enabled=False):
+        with without_autocast(u.device):
             conv = _shift(checked.conv, raw, inplace)
             x = conv_step(*self._conv_parameters(raw.dtype), conv)
         y, h = self._scan_step(kernels, x, parts, checked.ssm, inplace)
@@ -198,15 +193,24 @@ class SSMLayer(nn.Module, ABC):
     def _state_shapes(self, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return (batch, self.conv1d.out_channels, self.d_conv), (batch, *self._ssm_shape())
 
-    def _checked(self, state: tuple[Tensor, Tensor], batch: int) -> SSMState:
-        return check_state(state, *self._state_shapes(batch), self._state_dtype)
+    def _checked(self, state: tuple[Tensor, Tensor], u: Tensor) -> SSMState:
+        return check_state(state, *self._state_shapes(len(u)), self._state_dtype, u.device)
+
+    def _check_input(self, u: Tensor, axes: str, ndim: int) -> None:
+        if u.ndim != ndim or u.shape[-1] != self.d_model or 0 in u.shape:
+            raise ShapeError(
+                f"input is {list(u.shape)}; this call takes [{axes}, {self.d_model}], no axis empty"
+            )
+        own = self.in_proj.weight.dtype
+        if u.dtype != own and not torch.is_autocast_enabled(u.device.type):
+            raise ShapeError(f"input is {u.dtype} and the layer {own}; use u.to({own})")
 
 
-def require_positive(**sizes: int) -> None:
-    """Raise ConfigError for the first size below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"{name}: {size} must be at least 1")
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast switched off on this kind of device, where it has any."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def _shift(conv: Tensor, x: Tensor, inplace: bool) -> Tensor:

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from auralnav.errors import ConfigError
 from auralnav.policies.ssm.backends import Kernels
-from auralnav.policies.ssm.layer import SSMLayer, require_positive
+from auralnav.policies.ssm.layer import SSMLayer, without_autocast
 from auralnav.policies.ssm.parameters import StepSizeProjection, protected
+from auralnav.policies.ssm.sizes import require_positive
 
 
 class Mamba(SSMLayer):
@@ -40,10 +41,11 @@ class Mamba(SSMLayer):
         dt_rank: int | Literal["auto"] = "auto",
         backend: str = "auto",
     ) -> None:
+        require_positive(d_model=d_model, d_state=d_state, d_conv=d_conv, expand=expand)
         rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
         if isinstance(rank, str):
             raise ConfigError(f"dt_rank: {rank!r} is neither a number nor 'auto'")
-        require_positive(d_model=d_model, d_state=d_state, d_conv=d_conv, expand=expand, dt_rank=rank)
+        require_positive(dt_rank=rank)
         d_inner = expand * d_model
         super().__init__(d_model, 2 * d_inner, d_inner, d_inner, d_conv, backend)
         self.d_state, self.dt_rank = d_state, rank
@@ -75,7 +77,7 @@ class Mamba(SSMLayer):
         with_state: bool,
     ) -> tuple[Tensor, Tensor | None]:
         dt, B, C = self._select(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             y, h = kernels.selective_scan(x, dt, *self._rates(x.dtype, B, C), seq_idx, h0)
             return y * F.silu(parts[0]), h if with_state else None
 
@@ -83,7 +85,7 @@ class Mamba(SSMLayer):
         self, kernels: Kernels, x: Tensor, parts: tuple[Tensor, ...], h: Tensor, inplace: bool
     ) -> tuple[Tensor, Tensor]:
         dt, B, C = self._select(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             y, h = kernels.selective_step(x, dt, *self._rates(x.dtype, B, C), h, inplace)
             return y * F.silu(parts[0]), h
 

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from auralnav.errors import ConfigError
 from auralnav.policies.ssm.backends import Kernels
-from auralnav.policies.ssm.layer import SSMLayer, require_positive
+from auralnav.policies.ssm.layer import SSMLayer, without_autocast
 from auralnav.policies.ssm.parameters import dt_bias, protected
+from auralnav.policies.ssm.sizes import require_positive
 
 
 class Mamba2(SSMLayer):
@@ -88,7 +89,7 @@ class Mamba2(SSMLayer):
         with_state: bool,
     ) -> tuple[Tensor, Tensor | None]:
         z, dt = parts
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             y, h = kernels.chunk_scan(*self._operands(x, dt), self.chunk_size, seq_idx, h0, with_state)
             return self.norm(y.flatten(-2), z), h
 
@@ -96,7 +97,7 @@ class Mamba2(SSMLayer):
         self, kernels: Kernels, x: Tensor, parts: tuple[Tensor, ...], h: Tensor, inplace: bool
     ) -> tuple[Tensor, Tensor]:
         z, dt = parts
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             y, h = kernels.chunk_step(*self._operands(x, dt), h, inplace)
             return self.norm(y.flatten(-2), z), h
 

@@ -6,8 +6,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from auralnav.errors import ShapeError
+
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+"""What episode numbers may be; torch does not compare the larger unsigned ones."""
 
 
 class SSMState(NamedTuple):
@@ -34,53 +38,65 @@ class SSMState(NamedTuple):
 
 
 def check_state(
-    state: tuple[Tensor, Tensor], conv: tuple[int, ...], ssm: tuple[int, ...], dtype: torch.dtype
+    state: tuple[Tensor, Tensor],
+    conv: tuple[int, ...],
+    ssm: tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> SSMState:
     """`state` as SSMState.
 
     Raises:
-        ShapeError: not a pair of tensors of shapes `conv` and `ssm` in `dtype`.
+        ShapeError: not a pair of tensors of shapes `conv` and `ssm` in `dtype` on `device`.
     """
     if len(state) != 2:
         raise ShapeError(
             f"state has {len(state)} parts; give the pair (conv, ssm) that init_state or forward returned"
         )
     for name, tensor, shape in (("conv", state[0], conv), ("ssm", state[1], ssm)):
-        if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+        if tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device != device:
             raise ShapeError(
-                f"state.{name} is {list(tensor.shape)} {tensor.dtype}; this call takes {list(shape)} {dtype}, "
-                f"as init_state({shape[0]}) gives it"
+                f"state.{name} is {list(tensor.shape)} {tensor.dtype} on {tensor.device}; this call takes "
+                f"{list(shape)} {dtype} on {device}, as init_state({shape[0]}) gives it"
             )
     return SSMState(*state)
 
 
-def episodes(seq_idx: Tensor | None, batch: int, length: int) -> Tensor | None:
-    """Episode numbers as the kernels take them: int32, contiguous, 0 at the first step of each row.
+def episodes(seq_idx: Tensor | None, batch: int, length: int, device: torch.device) -> Tensor | None:
+    """Episode numbers as the kernels take them: int32, contiguous, 0, 1, 2, … along each row.
 
     Args:
         seq_idx: integers [batch, length] that never decrease along a row; a new value starts a new episode.
         batch: rows.
         length: steps.
+        device: of the inputs.
 
     Returns:
         int32 [batch, length], or None when no row holds more than one episode.
 
     Raises:
-        ShapeError: another shape, not integers, or a row that decreases.
+        ShapeError: no tensor, another shape or device, not integers, or a row that decreases.
     """
     if seq_idx is None:
         return None
+    if not isinstance(seq_idx, Tensor):
+        raise ShapeError(f"seq_idx is a {type(seq_idx).__name__}; give a tensor, torch.as_tensor(seq_idx)")
     if tuple(seq_idx.shape) != (batch, length):
         raise ShapeError(
             f"seq_idx is {list(seq_idx.shape)}; give one episode number a step, [{batch}, {length}]"
         )
-    if seq_idx.is_floating_point() or seq_idx.is_complex() or seq_idx.dtype == torch.bool:
+    if seq_idx.dtype not in INTEGERS:
         raise ShapeError(f"seq_idx is {seq_idx.dtype}; give integers, e.g. seq_idx.to(torch.int32)")
+    if seq_idx.device != device:
+        raise ShapeError(f"seq_idx is on {seq_idx.device} and the input on {device}; use seq_idx.to(u.device)")
     if length == 1:
         return None
-    lowest, highest = torch.aminmax(seq_idx[:, 1:] - seq_idx[:, :-1])
-    if lowest < 0:
+    # Compared, not subtracted: differences of any numbers at all would overflow.
+    earlier, later = seq_idx[:, :-1], seq_idx[:, 1:]
+    changes = earlier != later
+    decreases, several = torch.stack([(later < earlier).any(), changes.any()]).tolist()
+    if decreases:
         raise ShapeError(
             "seq_idx decreases along a row; number a row's episodes in the order in which they come"
         )
-    return (seq_idx - seq_idx[:, :1]).to(torch.int32).contiguous() if highest > 0 else None
+    return F.pad(torch.cumsum(changes, dim=1, dtype=torch.int32), (1, 0)) if several else None

@@ -48,7 +48,12 @@ def test_a_step_of_another_shape_is_refused(layer: SSMLayer):
         (torch.zeros(2, 5, 1, dtype=torch.int32), ("[2, 5, 1]", "[2, 5]")),
         (torch.zeros(2, 5), ("torch.float32", "integers")),
         (torch.zeros(2, 5, dtype=torch.bool), ("torch.bool", "integers")),
+        (torch.zeros(2, 5, dtype=torch.uint16), ("torch.uint16", "integers")),
+        (torch.zeros(2, 5, dtype=torch.int32, device="meta"), ("meta", "cpu", "seq_idx.to")),
+        ([[0, 0, 0, 1, 1]] * 2, ("list", "torch.as_tensor")),
         (torch.tensor([[0, 0, 1, 1, 2], [0, 1, 0, 1, 2]]), ("decreases",)),
+        (torch.tensor([[0, 0, 1, 1, 0]] * 2, dtype=torch.uint8), ("decreases",)),
+        (torch.tensor([[0, -(2**63), 1, 1, 1]] * 2), ("decreases",)),
     ],
 )
 def test_wrong_episode_numbers_are_refused(layer: SSMLayer, seq_idx: torch.Tensor, words: tuple[str, ...]):
@@ -57,7 +62,33 @@ def test_wrong_episode_numbers_are_refused(layer: SSMLayer, seq_idx: torch.Tenso
     one_line(error, "seq_idx", *words)
 
 
-def test_states_of_another_shape_or_dtype_are_refused(layer: SSMLayer):
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        torch.tensor([0, 0, 1, 1, 255], dtype=torch.uint8),
+        torch.tensor([-128, -128, 127, 127, 127], dtype=torch.int8),
+        torch.tensor([-(2**31), 0, 0, 2**31 - 2, 2**31 - 1], dtype=torch.int32),
+        torch.tensor([-(2**63), 0, 2**32, 2**33, 2**63 - 1]),
+    ],
+)
+def test_episode_numbers_of_any_integer_type_may_lie_any_distance_apart(layer: SSMLayer, numbers: torch.Tensor):
+    u = torch.randn(2, 5, WIDTH)
+    counted = torch.unique_consecutive(numbers, return_inverse=True)[1]
+    expected = layer(u, seq_idx=counted.expand(2, -1))
+    assert torch.equal(layer(u, seq_idx=numbers.expand(2, -1)), expected)
+    assert not torch.equal(layer(u), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64])
+def test_inputs_of_another_dtype_are_refused(layer: SSMLayer, dtype: torch.dtype):
+    u = torch.zeros(2, 3, WIDTH, dtype=dtype)
+    for call in (lambda: layer(u), lambda: layer.step(u[:, 0], layer.init_state(2))):
+        with pytest.raises(ShapeError) as error:
+            call()
+        one_line(error, str(dtype), "use u.to(torch.float32)")
+
+
+def test_states_of_another_shape_dtype_or_device_are_refused(layer: SSMLayer):
     conv, ssm = layer.init_state(2)
     u = torch.zeros(2, 5, WIDTH)
     for state, name in (
@@ -65,6 +96,7 @@ def test_states_of_another_shape_or_dtype_are_refused(layer: SSMLayer):
         ((conv[:, :, 1:], ssm), "state.conv"),
         ((conv, ssm[:, :-1]), "state.ssm"),
         ((conv, ssm.double()), "state.ssm"),
+        ((conv, ssm.to("meta")), "state.ssm"),
         ((conv, ssm, ssm), "3 parts"),
     ):
         for call in (partial(layer, u), partial(layer.step, u[:, 0])):
@@ -82,7 +114,11 @@ def test_states_of_another_shape_or_dtype_are_refused(layer: SSMLayer):
         (lambda: Mamba(16, d_conv=0), ("d_conv: 0",)),
         (lambda: Mamba(16, dt_rank="all"), ("dt_rank: 'all'", "'auto'")),
         (lambda: Mamba2(16, headdim=8, chunk_size=0), ("chunk_size: 0",)),
+        (lambda: Mamba(16, d_state=16.0), ("d_state: 16.0", "whole number")),
+        (lambda: Mamba("16"), ("d_model: '16'", "whole number")),
+        (lambda: Mamba(16, dt_rank=0), ("dt_rank: 0",)),
         (lambda: Mamba(16, backend="jax"), ("'jax'", "auto, torch, numba, cuda")),
+        (lambda: Mamba(16, backend="nunba"), ("did you mean numba?",)),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(build, words: tuple[str, ...]):
