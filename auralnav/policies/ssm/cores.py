@@ -18,8 +18,8 @@ from auralnav.policies.ssm.transformer import TransformerCore
 _BUILDERS: dict[str, Callable[..., MemoryCore]] = {
     "mamba": mamba_core,
     "mamba2": mamba2_core,
-    "gru": partial(RecurrentCore, cell="gru"),
-    "lstm": partial(RecurrentCore, cell="lstm"),
+    "gru": partial(RecurrentCore, "gru"),
+    "lstm": partial(RecurrentCore, "lstm"),
     "transformer": TransformerCore,
     "none": MemorylessCore,
 }
@@ -38,8 +38,8 @@ def make_core(name: str, d_input: int, **kwargs: Any) -> MemoryCore:
     Raises:
         ConfigError: an unknown name, an argument that this core does not take, or a bad value.
     """
-    if name not in _BUILDERS:
-        raise ConfigError(f"memory: {name!r} is none of {', '.join(CORES)}{did_you_mean(name, CORES)}")
+    if name not in CORES:
+        raise ConfigError(f"memory: {name!r} is none of {', '.join(CORES)}{did_you_mean(str(name), CORES)}")
     try:
         return _BUILDERS[name](d_input, **kwargs)
     except TypeError as error:

@@ -114,7 +114,9 @@ def _refuse_other_core(
     """Raise CheckpointError in the place of torch's list of names where weights are those of another core."""
     own = {name: value.shape for name, value in core.state_dict().items()}
     given = {
-        name.removeprefix(prefix): value.shape for name, value in state_dict.items() if name.startswith(prefix)
+        name.removeprefix(prefix): getattr(value, "shape", ())  # a whole checkpoint holds more than tensors
+        for name, value in state_dict.items()
+        if name.startswith(prefix)
     }
     if strict and own != given:
         name = min(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from auralnav.policies.ssm.memory_core import MemoryCore
+from auralnav.policies.ssm.sizes import require_positive
 
 
 class MemorylessCore(MemoryCore):
@@ -15,9 +16,13 @@ class MemorylessCore(MemoryCore):
         d_model: width of the output.
         n_layers: residual blocks.
         expand: hidden units of a block in multiples of d_model.
+
+    Raises:
+        ConfigError: a size below 1.
     """
 
     def __init__(self, d_input: int, d_model: int = 64, n_layers: int = 1, expand: int = 2) -> None:
+        require_positive(d_model=d_model, n_layers=n_layers, expand=expand)
         super().__init__(d_input, d_model)
         self.input = nn.Linear(d_input, d_model)
         self.blocks = nn.ModuleList(

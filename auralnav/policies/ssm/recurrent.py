@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from auralnav.policies.ssm.memory_core import MemoryCore
+from auralnav.policies.ssm.sizes import require_positive
 
 
 class RecurrentCore(MemoryCore):
@@ -17,15 +18,19 @@ class RecurrentCore(MemoryCore):
     Episodes that begin inside a window become sequences of their own, all run by one call on packed sequences.
 
     Args:
-        d_input: width of an input.
         cell: which one.
+        d_input: width of an input.
         d_model: hidden units a layer, also the width of the output.
         n_layers: stacked layers.
+
+    Raises:
+        ConfigError: a size below 1.
     """
 
     def __init__(
-        self, d_input: int, cell: Literal["gru", "lstm"], d_model: int = 64, n_layers: int = 1
+        self, cell: Literal["gru", "lstm"], d_input: int, d_model: int = 64, n_layers: int = 1
     ) -> None:
+        require_positive(d_model=d_model, n_layers=n_layers)
         super().__init__(d_input, d_model)
         self.rnn = (nn.GRU if cell == "gru" else nn.LSTM)(d_input, d_model, n_layers, batch_first=True)
         self.state_size = (1 if cell == "gru" else 2) * n_layers * d_model

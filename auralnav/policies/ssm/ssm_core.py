@@ -13,6 +13,7 @@ from auralnav.policies.ssm.layer import SSMLayer
 from auralnav.policies.ssm.mamba import Mamba
 from auralnav.policies.ssm.mamba2 import Mamba2
 from auralnav.policies.ssm.memory_core import MemoryCore
+from auralnav.policies.ssm.sizes import require_positive
 from auralnav.policies.ssm.state import SSMState
 
 
@@ -87,10 +88,11 @@ def _pack(parts: list[Tensor]) -> Tensor:
 
 
 def mamba_core(
-    d_input: int, d_model: int = 64, n_layers: int = 1, d_state: int = 16, **layer_kwargs: int | str
+    d_input: int, d_model: int = 64, n_layers: int = 1, d_state: int = 16, **layer_kwargs: Any
 ) -> SSMCore:
     """A core of `n_layers` Mamba layers; further arguments are theirs (`d_conv`, `expand`, `backend`, …)."""
-    return SSMCore(d_input, [Mamba(d_model, d_state, **layer_kwargs) for _ in range(n_layers)])  # type: ignore[arg-type]
+    require_positive(n_layers=n_layers)
+    return SSMCore(d_input, [Mamba(d_model, d_state, **layer_kwargs) for _ in range(n_layers)])
 
 
 def mamba2_core(
@@ -100,7 +102,7 @@ def mamba2_core(
     d_state: int = 16,
     headdim: int = 16,
     chunk_size: int = 24,
-    **layer_kwargs: int | str,
+    **layer_kwargs: Any,
 ) -> SSMCore:
     """A core of `n_layers` Mamba-2 layers; further arguments are theirs.
 
@@ -108,5 +110,6 @@ def mamba2_core(
     carries one state for every environment and step kept. So are the chunks: what a step costs inside one grows
     with its length, and a small state is cheap to hand on.
     """
-    sizes: dict[str, Any] = {"headdim": headdim, "chunk_size": chunk_size, **layer_kwargs}
+    require_positive(n_layers=n_layers)
+    sizes = {"headdim": headdim, "chunk_size": chunk_size, **layer_kwargs}
     return SSMCore(d_input, [Mamba2(d_model, d_state, **sizes) for _ in range(n_layers)])

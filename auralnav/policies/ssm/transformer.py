@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from auralnav.errors import ConfigError
 from auralnav.policies.ssm.memory_core import MemoryCore
+from auralnav.policies.ssm.sizes import require_positive
 
 
 class TransformerCore(MemoryCore):
@@ -27,17 +28,16 @@ class TransformerCore(MemoryCore):
         window: W, steps seen by a layer, the current one among them.
 
     Raises:
-        ConfigError: n_heads does not divide d_model, or a window below 1.
+        ConfigError: a size below 1, or n_heads that does not divide d_model.
     """
 
     def __init__(
         self, d_input: int, d_model: int = 64, n_layers: int = 1, n_heads: int = 4, window: int = 64
     ) -> None:
+        require_positive(d_model=d_model, n_layers=n_layers, n_heads=n_heads, window=window)
         super().__init__(d_input, d_model)
         if d_model % n_heads:
             raise ConfigError(f"n_heads: {n_heads} does not divide d_model {d_model}; choose a divisor")
-        if window < 1:
-            raise ConfigError(f"window: {window} must be at least 1")
         self.window = window
         self.input = nn.Linear(d_input, d_model)
         self.blocks = nn.ModuleList(_Block(d_model, n_heads, window) for _ in range(n_layers))
