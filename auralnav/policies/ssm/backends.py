@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auralnav.errors import ConfigError, MissingDependencyError
+from auralnav.errors import ConfigError, MissingDependencyError, did_you_mean
 
 BACKENDS = ("auto", "torch", "numba", "cuda")
 VARIABLE = "AURALNAV_SSM_BACKEND"
@@ -63,7 +63,8 @@ def check_name(backend: str, where: str = "backend") -> None:
         MissingDependencyError: asked for by name and not there.
     """
     if backend not in BACKENDS:
-        raise ConfigError(f"{where}: {backend!r} is none of {', '.join(BACKENDS)}")
+        near = did_you_mean(str(backend), BACKENDS)
+        raise ConfigError(f"{where}: {backend!r} is none of {', '.join(BACKENDS)}{near}")
     if backend != "auto" and (reason := missing(backend)) is not None:
         raise MissingDependencyError(
             f"{where} {backend!r} is not available ({reason}); `{_INSTALL[backend]}`, or use 'auto'"
@@ -73,15 +74,23 @@ def check_name(backend: str, where: str = "backend") -> None:
 def kernels_for(backend: str, u: Tensor) -> Kernels:
     """The kernels for an input: those of `VARIABLE` if it is set, else of `backend`.
 
-    "auto" takes the first of cuda, numba and torch that is there and fits the tensor.
+    "auto" takes the first of cuda, numba and torch that is there and fits the tensor. What records a program
+    (`torch.compile`, `torch.export`, `torch.jit.trace`) cannot see into compiled loops: it gets torch on the CPU.
 
     Raises:
-        ConfigError: an unknown name, or a named backend that cannot take this device or dtype.
+        ConfigError: an unknown name, or a named backend that cannot take this device or dtype, or be recorded.
         MissingDependencyError: a named backend that is not there.
     """
     forced = os.environ.get(VARIABLE)
     where = VARIABLE if forced else "backend"
     backend = forced or backend
+    if u.device.type == "cpu" and _is_recorded():
+        if backend == "numba":
+            raise ConfigError(f"{where} 'numba' cannot be compiled, exported or traced; use 'torch' or 'auto'")
+        if backend in ("auto", "torch"):
+            from auralnav.policies.ssm.kernels_torch import KERNELS
+
+            return KERNELS  # not by the functions below: torch.compile warns of their caches
     if backend == "auto":
         return load(
             next(name for name in ("cuda", "numba", "torch") if _fits(name, u) and missing(name) is None)
@@ -112,6 +121,11 @@ def load(name: str) -> Kernels:
         ImportError, OSError, RuntimeError: a library of the backend cannot be imported.
     """
     return import_module(f"auralnav.policies.ssm.kernels_{name}").KERNELS
+
+
+def _is_recorded() -> bool:
+    """Whether a call is run to be compiled, exported or traced."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage] (documented)
 
 
 def _fits(name: str, u: Tensor) -> bool:

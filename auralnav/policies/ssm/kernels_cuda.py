@@ -68,7 +68,9 @@ def selective_step(
         return scan_torch.selective_step(u, dt, A, B, C, D, h, inplace)
     h = h if inplace else h.clone()
     # Upstream takes the strides of this bias whether there is one or not.
-    return _update(h, u, dt, A, B, C, D, dt_bias=torch.zeros_like(D)), h
+    y = _update(h, u, dt, A, B, C, D, dt_bias=torch.zeros_like(D))
+    torch.autograd.graph.increment_version(h)  # the kernel wrote over it, of which autograd knows nothing
+    return y, h
 
 
 def chunk_scan(
@@ -108,6 +110,7 @@ def chunk_step(
         D[:, None].expand(-1, headdim),
         dt_bias=dt.new_zeros(heads, 1).expand(-1, headdim),
     )
+    torch.autograd.graph.increment_version(h)
     return y, h
 
 

@@ -113,4 +113,6 @@ def _run(
     in_threads(lambda i, _: kernel(*arrays, shape, spans[i]), len(spans), 1)
     if inplace and before is not state:
         return state.copy_(before)
+    if inplace:  # as torch's own operations do: a gradient that needs the old values fails, and is not wrong
+        torch.autograd.graph.increment_version(state)
     return after
