@@ -21,6 +21,9 @@ from auralnav.policies.ssm.numba_lanes import (
     zeros,
 )
 
+LANES = "6a53a0e54c99"
+"""Start of the SHA-256 of numba_lanes.py: Numba compiles anew when this file changes, not when that one does."""
+
 
 @njit(cache=True, nogil=True)
 def conv_forward(x, taps, weight, bias, episode, y, shape, stride, rows, blocks):

@@ -4,7 +4,8 @@ Numba has no vector type and no vectorised exp, and LLVM vectorises a scalar loo
 can prove that none overlaps another. These intrinsics emit LLVM's own ``<16 x float>`` operations instead: one
 register with AVX-512, two with AVX2, four with NEON. They exist inside ``njit`` only and check no bounds.
 
-Numba's cache on disk watches the file of a kernel, not this one: after a change here, touch the ``numba_*_kernels.py``.
+Numba's cache on disk watches the file of a kernel, not this one. So each ``numba_*_kernels.py`` states the digest of
+this file, and a change here is one of theirs too; the tests say when.
 """
 
 from __future__ import annotations

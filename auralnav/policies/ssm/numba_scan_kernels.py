@@ -12,6 +12,9 @@ from numba import njit
 
 from auralnav.policies.ssm.numba_lanes import WIDTH, exp2, fma, load, spread, store, total, zeros
 
+LANES = "6a53a0e54c99"
+"""Start of the SHA-256 of numba_lanes.py: Numba compiles anew when this file changes, not when that one does."""
+
 
 @njit(cache=True, nogil=True)
 def scan_forward(inputs, episode, outputs, shape, chunk, rows, blocks):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from torch import Tensor
 
 from auralnav.errors import ShapeError
-from auralnav.policies.ssm import numba_arrays
+from auralnav.policies.ssm import (
+    numba_arrays,
+    numba_conv_kernels,
+    numba_lanes,
+    numba_scan_kernels,
+    numba_step_kernels,
+)
 from auralnav.policies.ssm.numba_scan import chunk_length, selective_scan
 
 NAMES = ("u", "dt", "A", "B", "C", "D", "h0")
@@ -259,6 +268,12 @@ def test_float_episode_numbers_are_refused() -> None:
     floats, _ = problem(2, 5, 16, 4, None)
     with pytest.raises(ShapeError, match="seq_idx is"):
         scan(floats, torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize("module", [numba_conv_kernels, numba_scan_kernels, numba_step_kernels])
+def test_numba_compiles_anew_when_the_vector_operations_have_changed(module: ModuleType) -> None:
+    digest = hashlib.sha256(Path(numba_lanes.__file__).read_bytes()).hexdigest()
+    assert digest.startswith(module.LANES), f"numba_lanes.py has changed: set LANES to {digest[:12]}"
 
 
 def test_importing_the_package_compiles_nothing() -> None:
