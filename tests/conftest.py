@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # Two test workers share two cores; torch and BLAS read these once, when they are first imported.
@@ -19,3 +20,9 @@ os.environ.pop("WANDB_API_KEY", None)
 # No deadlines: a shared machine has no fixed pace. The same examples always: what passed once passes again.
 settings.register_profile("auralnav", deadline=None, derandomize=True)
 settings.load_profile("auralnav")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def sb3_logs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A model of SB3 that learns without a logger of its own makes a folder, left behind in /tmp otherwise."""
+    os.environ["SB3_LOGDIR"] = str(tmp_path_factory.mktemp("sb3"))

@@ -12,6 +12,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.wrappers import TransformObservation
 from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -55,6 +56,7 @@ def memory_agents_speed(seconds: float = 2.0, rounds: int = 5, report: Report | 
     settings: dict[str, dict[str, Any]] = {}
     for name, said, make in _agents():
         model = make()
+        model.set_logger(Logger(None, []))  # SB3's own makes a folder in /tmp
         model.learn(ROLLOUT)  # compiles what is compiled
         peers.append(Peer(name, _training(name, model)))
         for suffix, part in (("", ""), ("+rollout", ", rollout alone"), ("+update", ", update alone")):
