@@ -73,7 +73,7 @@ class _Windows(RolloutBuffer):
             self.states[self.pos // self.window] = state
         super().add(*args, **kwargs)
 
-    def get(self, batch_size: int | None = None) -> Generator[WindowSamples, None, None]:  # type: ignore[override]
+    def get(self, batch_size: int | None = None) -> Generator[WindowSamples, None, None]:
         """Minibatches of whole windows in random order; the last may be smaller.
 
         Args:

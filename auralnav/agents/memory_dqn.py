@@ -24,14 +24,15 @@ from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 from torch.nn import functional as F
 
-from auralnav.agents.memory_dqn_policy import MemoryDQNPolicy, PredictState
+from auralnav.agents.memory_algorithm import MemoryAlgorithm, PredictState
+from auralnav.agents.memory_dqn_policy import MemoryDQNPolicy
 from auralnav.agents.memory_replay import SequenceBatch, SequenceReplay
 from auralnav.errors import CheckpointError
 
 _RESCALE_SLOPE = 1e-3
 
 
-class MemoryDQN(DQN):
+class MemoryDQN(MemoryAlgorithm, DQN):
     """SB3's DQN whose Q-network remembers: any memory core by name, learned from sequences.
 
     Exploration is drawn for each world. The memory takes in every step, explored or not, the warm-up too.
@@ -51,10 +52,12 @@ class MemoryDQN(DQN):
         batch_size: sequences in an update.
         learning_starts: environment steps before the first update.
         replay_buffer_kwargs: further arguments of `SequenceReplay`.
-        kwargs: SB3's further arguments of `DQN`, by name.
+        policy_kwargs: further arguments of `MemoryDQNPolicy`, such as `net_arch`, the layers after the core.
+        **kwargs: SB3's further arguments of `DQN`, by name.
 
     Raises:
         ConfigError: sizes that do not fit together, an unknown core or arguments it does not take.
+        TypeError: `policy_kwargs` repeats an argument of its own here, such as `memory`.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -97,12 +100,9 @@ class MemoryDQN(DQN):
                 "burn_in": burn_in,
                 "n_steps": n_steps,
             },
-            policy_kwargs={
-                **(policy_kwargs or {}),
-                "memory": memory,
-                "memory_kwargs": dict(memory_kwargs or {}),
-                "dueling": dueling,
-            },
+            policy_kwargs=dict(
+                memory=memory, memory_kwargs=dict(memory_kwargs or {}), dueling=dueling, **(policy_kwargs or {})
+            ),
             _init_setup_model=False,
             **kwargs,
         )
@@ -116,12 +116,7 @@ class MemoryDQN(DQN):
         return cast(SequenceReplay, self.replay_buffer)
 
     def _setup_model(self) -> None:
-        saved = self.policy_kwargs["memory"]
-        if self.memory != saved:
-            raise CheckpointError(
-                f"the checkpoint has the memory core {saved}, not {self.memory}; "
-                f"load it with memory={saved!r}"
-            )
+        self._check_memory()
         self.replay_buffer_kwargs["gamma"] = self.gamma
         fresh = self.replay_buffer is None
         super()._setup_model()
@@ -246,18 +241,19 @@ class MemoryDQN(DQN):
         burn_in, rows = self.replay.burn_in, self.replay.seq_len
         state = batch.states
         with torch.no_grad():
-            after, _ = target_net.run(batch.observations, state, batch.starts)
+            after = target_net.outputs(batch.observations, state, batch.starts)
             after = target_net.values(after[:, burn_in:])  # [M, L + n, A]
             if burn_in:
                 _, state = net.run(
                     _rows(batch.observations, slice(burn_in)), state, batch.starts[:, :burn_in]
                 )
-        outputs, _ = net.run(
+        outputs = net.outputs(
             _rows(batch.observations, slice(burn_in, None)), state, batch.starts[:, burn_in:]
         )
-        values = net.values(outputs[:, :rows]).gather(2, batch.actions[:, :, None]).squeeze(2)  # [M, L]
+        online = net.values(outputs)  # [M, L + n, A]
+        values = online[:, :rows].gather(2, batch.actions[:, :, None]).squeeze(2)  # [M, L]
         with torch.no_grad():
-            chooser = net.values(outputs) if self.double else after
+            chooser = online if self.double else after
             best = after.gather(2, chooser.argmax(dim=2, keepdim=True)).squeeze(2)  # [M, L + n]
             best = best.gather(1, batch.bootstraps)
             if self.rescale:
@@ -267,36 +263,26 @@ class MemoryDQN(DQN):
         losses = F.smooth_l1_loss(values, targets, reduction="none")
         return (losses * batch.mask).sum() / batch.mask.sum().clamp(min=1)
 
-    def set_parameters(
-        self, load_path_or_dict: Any, exact_match: bool = True, device: torch.device | str = "auto"
-    ) -> None:
-        """Put saved weights in place (SB3's interface).
-
-        Raises:
-            CheckpointError: weights of another network, for example of another memory core.
-        """
-        try:
-            super().set_parameters(load_path_or_dict, exact_match, device)
-        except RuntimeError as error:
-            detail = str(error).strip().splitlines()[-1].strip()
-            raise CheckpointError(
-                f"the checkpoint does not fit a network with memory {self.memory} ({detail}); "
-                f"build the model with the checkpoint's own memory and sizes"
-            ) from error
-
     def load_replay_buffer(
         self, path: str | Path | io.BufferedIOBase, truncate_last_traj: bool = True
     ) -> None:
         """Take a replay saved by `save_replay_buffer` (a pickle: only from a trusted place).
 
         Raises:
-            CheckpointError: another kind of replay, or of another number of worlds.
+            CheckpointError: another kind of replay, of another number of worlds, or of sequences, returns or
+                memory states of other sizes than the model's.
         """
         replay = load_from_pkl(path, self.verbose)
         if not isinstance(replay, SequenceReplay) or replay.n_envs != self.n_envs:
             raise CheckpointError(
                 f"{path}: not a sequence replay of {self.n_envs} worlds; take one of a MemoryDQN with as many"
             )
+        for name in ("seq_len", "burn_in", "n_steps", "gamma"):
+            saved, own = getattr(replay, name), self.replay_buffer_kwargs[name]
+            if saved != own:
+                raise CheckpointError(
+                    f"{path}: a replay of {name} {saved}, and the model has {own}; build it with {name}={saved}"
+                )
         size = self.policy.q_net.core.state_size
         if replay.state_size != size:
             raise CheckpointError(
@@ -307,6 +293,20 @@ class MemoryDQN(DQN):
         if truncate_last_traj:
             replay.cut_episodes()
         self.replay_buffer = cast(ReplayBuffer, replay)
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "MemoryDQN",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> MemoryDQN:
+        """SB3's `learn`."""
+        return super().learn(
+            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        )
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "memory_state", "_memory_before"]

@@ -19,11 +19,9 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
-from auralnav.errors import ShapeError
+from auralnav.agents.memory_algorithm import PredictState, memory_inputs
 from auralnav.policies.dueling import DuelingHead
 from auralnav.policies.ssm.cores import make_core
-
-PredictState = tuple[np.ndarray, ...]
 
 
 class MemoryQNetwork(QNetwork):
@@ -48,7 +46,8 @@ class MemoryQNetwork(QNetwork):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.core = make_core(memory, self.features_dim, **(memory_kwargs or {}))
+        self._memory_args = {"memory": memory, "memory_kwargs": dict(memory_kwargs or {}), "dueling": dueling}
+        self.core = make_core(memory, self.features_dim, **self._memory_args["memory_kwargs"])
         outputs = int(self.action_space.n) + dueling
         layers = create_mlp(self.core.d_output, outputs, self.net_arch, self.activation_fn)
         self.q_net = nn.Sequential(*layers, *([DuelingHead()] if dueling else []))
@@ -66,13 +65,19 @@ class MemoryQNetwork(QNetwork):
 
         `state` [B, S] is float32, `start` [B, T] is bool.
         """
-        batch, steps = start.shape
+        return self.core(self._features(obs, start), state, start)
+
+    def outputs(self, obs: PyTorchObs, state: Tensor, start: Tensor) -> Tensor:
+        """Core outputs of `run`, for callers who do not go on from its state."""
+        return self.core.outputs(self._features(obs, start), state, start)
+
+    def _features(self, obs: PyTorchObs, start: Tensor) -> Tensor:
+        """Features [B, T, F] of observations [B, T, *shape], each seen alone."""
         if isinstance(obs, dict):
             flat: PyTorchObs = {key: part.flatten(0, 1) for key, part in obs.items()}
         else:
             flat = obs.flatten(0, 1)
-        features = self.extract_features(flat, self.features_extractor)
-        return self.core(features.unflatten(0, (batch, steps)), state, start)
+        return self.extract_features(flat, self.features_extractor).unflatten(0, start.shape)
 
     def values(self, outputs: Tensor) -> Tensor:
         """Action values [B, T, A] of core outputs [B, T, d_output]."""
@@ -83,6 +88,9 @@ class MemoryQNetwork(QNetwork):
         batch = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
         start = torch.ones(batch, dtype=torch.bool, device=self.device)
         return self.step(obs, self.core.initial_state(batch), start)[0]
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | self._memory_args
 
 
 class MemoryDQNPolicy(DQNPolicy):
@@ -156,21 +164,9 @@ class MemoryDQNPolicy(DQNPolicy):
         self.set_training_mode(False)
         obs, vectorised = self.obs_to_tensor(observation)
         batch = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
-        core = self.q_net.core
-        if state is None:
-            memory = core.initial_state(batch)
-        elif len(state) == 1:
-            memory = torch.as_tensor(np.asarray(state[0], np.float32), device=self.device)
-        else:
-            raise ShapeError(
-                f"state of {len(state)} arrays; give the tuple of one array [{batch}, {core.state_size}] "
-                f"that predict() returned, or None at the start"
-            )
-        starts = (
-            np.zeros(batch, bool) if episode_start is None else np.reshape(episode_start, -1).astype(bool)
-        )
+        memory, starts = memory_inputs(self.q_net.core, batch, state, episode_start, self.device)
         with torch.no_grad():
-            values, memory = self.q_net.step(obs, memory, torch.as_tensor(starts, device=self.device))
+            values, memory = self.q_net.step(obs, memory, starts)
         return values.cpu().numpy(), (memory.cpu().numpy(),), vectorised
 
     def predict(
@@ -187,6 +183,9 @@ class MemoryDQNPolicy(DQNPolicy):
             state: what the last call returned, a tuple of one array [n, S]; None before the first.
             episode_start: bool [n], worlds whose episode begins with this observation.
             deterministic: no difference here; `MemoryDQN.predict` explores.
+
+        Raises:
+            ShapeError: a state of another core or of another number of worlds.
         """
         values, state, vectorised = self.values(observation, state, episode_start)
         actions = values.argmax(axis=1)

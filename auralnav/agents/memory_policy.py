@@ -13,7 +13,8 @@ from stable_baselines3.common.torch_layers import CombinedExtractor, MlpExtracto
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
-from auralnav.errors import ConfigError, ShapeError
+from auralnav.agents.memory_algorithm import PredictState, memory_inputs
+from auralnav.errors import ConfigError
 from auralnav.policies.ssm.cores import make_core
 
 CORE_GROUP = "core"
@@ -25,7 +26,8 @@ class MemoryPolicy(ActorCriticPolicy):
 
     The core belongs to both: it gets the gradients of the policy and of the value. The features extractor sees
     each step alone. States are the flat float32 tensors [B, S] of `MemoryCore`; `start` is true (or 1) where an
-    observation is the first of an episode.
+    observation is the first of an episode. Both come in beside what SB3's own methods take, as in sb3-contrib's
+    recurrent policies.
 
     Args:
         observation_space: Box or Dict.
@@ -65,7 +67,7 @@ class MemoryPolicy(ActorCriticPolicy):
         self.core = make_core(self.memory, self.features_dim, **self.memory_kwargs)
         super()._build(lr_schedule)
         self.optimizer = self.optimizer_class(
-            self._parameter_groups(), lr=lr_schedule(1), **self.optimizer_kwargs  # type: ignore[call-arg]
+            self._parameter_groups(), **{"lr": lr_schedule(1), **self.optimizer_kwargs}
         )
 
     def _build_mlp_extractor(self) -> None:
@@ -95,7 +97,7 @@ class MemoryPolicy(ActorCriticPolicy):
         """States [batch, S] before the first observation."""
         return self.core.initial_state(batch)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, obs: PyTorchObs, state: Tensor, start: Tensor, deterministic: bool = False
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One step of B environments: actions, values [B, 1], log-probabilities [B] and states [B, S]."""
@@ -106,7 +108,7 @@ class MemoryPolicy(ActorCriticPolicy):
         values = self.value_net(self.mlp_extractor.forward_critic(latent))
         return actions.reshape((-1, *(self.action_space.shape or ()))), values, log_prob, state
 
-    def evaluate_actions(  # type: ignore[override]
+    def evaluate_actions(
         self, obs: PyTorchObs, actions: Tensor, state: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values [W·T, 1], log-probabilities [W·T] and entropies of W windows of T steps.
@@ -119,25 +121,20 @@ class MemoryPolicy(ActorCriticPolicy):
         """
         features = self.extract_features(obs)
         assert isinstance(features, Tensor)
-        windows = len(state)
-        latent, _ = self.core(
-            features.reshape(windows, -1, features.shape[-1]), state, start.reshape(windows, -1) > 0.5
-        )
-        latent = latent.flatten(0, 1)
+        windows = features.unflatten(0, (len(state), -1))
+        latent = self.core.outputs(windows, state, start.unflatten(0, (len(state), -1)) > 0.5).flatten(0, 1)
         distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(latent))
         values = self.value_net(self.mlp_extractor.forward_critic(latent))
         return values, distribution.log_prob(actions), distribution.entropy()
 
-    def get_distribution(  # type: ignore[override]
+    def get_distribution(
         self, obs: PyTorchObs, state: Tensor, start: Tensor
     ) -> tuple[Distribution, Tensor]:
         """One step of B environments: the distribution of the actions and the states [B, S] after it."""
         latent, state = self._remember(obs, state, start)
         return self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(latent)), state
 
-    def predict_values(  # type: ignore[override]
-        self, obs: PyTorchObs, state: Tensor, start: Tensor
-    ) -> Tensor:
+    def predict_values(self, obs: PyTorchObs, state: Tensor, start: Tensor) -> Tensor:
         """Values [B, 1] of observations that follow `state` [B, S]."""
         latent, _ = self._remember(obs, state, start)
         return self.value_net(self.mlp_extractor.forward_critic(latent))
@@ -150,10 +147,10 @@ class MemoryPolicy(ActorCriticPolicy):
     def predict(
         self,
         observation: np.ndarray | dict[str, np.ndarray],
-        state: tuple[np.ndarray, ...] | None = None,
+        state: PredictState | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+    ) -> tuple[np.ndarray, PredictState | None]:
         """Actions of one observation or a batch, and the state to hand in at the next call.
 
         Args:
@@ -168,18 +165,8 @@ class MemoryPolicy(ActorCriticPolicy):
         self.set_training_mode(False)
         obs, vectorised = self.obs_to_tensor(observation)
         batch = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
-        if state is not None and (not isinstance(state, tuple) or len(state) != 1):
-            raise ShapeError(
-                f"state: one array [B, {self.core.state_size}] in a tuple is wanted; "
-                f"hand in what the last predict returned"
-            )
+        before, start = memory_inputs(self.core, batch, state, episode_start, self.device)
         with torch.no_grad():
-            before = (
-                self.initial_state(batch) if state is None else torch.as_tensor(state[0], device=self.device)
-            )
-            start = torch.zeros(batch, dtype=torch.bool, device=self.device)
-            if episode_start is not None:
-                start |= torch.as_tensor(episode_start, device=self.device).reshape(-1).bool()
             distribution, after = self.get_distribution(obs, before, start)
             drawn = distribution.get_actions(deterministic=deterministic)
         actions = drawn.cpu().numpy().reshape((-1, *(self.action_space.shape or ())))

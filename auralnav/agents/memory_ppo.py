@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 
+from auralnav.agents.memory_algorithm import MemoryAlgorithm
 from auralnav.agents.memory_buffer import MemoryDictRolloutBuffer, MemoryRolloutBuffer
 from auralnav.agents.memory_policy import (
     CORE_GROUP,
@@ -25,7 +26,7 @@ from auralnav.agents.memory_policy import (
 from auralnav.errors import ConfigError
 
 
-class MemoryPPO(RecurrentPPO):
+class MemoryPPO(MemoryAlgorithm, RecurrentPPO):
     """sb3-contrib's RecurrentPPO with a memory core in the place of its LSTMs.
 
     A rollout of each environment is cut into windows. The core's state is kept at the beginning of each; an
@@ -43,7 +44,9 @@ class MemoryPPO(RecurrentPPO):
         **kwargs: of RecurrentPPO.
 
     Raises:
-        ConfigError: an unknown core or bad arguments of it, or windows that do not fill rollout or minibatch.
+        ConfigError: an unknown core or bad arguments of it, windows that do not fill rollout or minibatch, or a
+            minibatch of one step, whose advantages cannot be normalised.
+        TypeError: `policy_kwargs` repeats an argument of its own here, such as `memory`.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -52,7 +55,7 @@ class MemoryPPO(RecurrentPPO):
         "MultiInputPolicy": MultiInputMemoryPolicy,
     }
     policy: MemoryPolicy
-    rollout_buffer: MemoryRolloutBuffer | MemoryDictRolloutBuffer  # type: ignore[assignment]
+    rollout_buffer: MemoryRolloutBuffer | MemoryDictRolloutBuffer
 
     def __init__(
         self,
@@ -68,13 +71,13 @@ class MemoryPPO(RecurrentPPO):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            policy,  # type: ignore[arg-type]
+            cast(Any, policy),
             env,
-            policy_kwargs={"memory": memory, "memory_kwargs": memory_kwargs, **(policy_kwargs or {})},
+            policy_kwargs=dict(memory=memory, memory_kwargs=dict(memory_kwargs or {}), **(policy_kwargs or {})),
             _init_setup_model=False,
             **kwargs,
         )
-        self.window = window
+        self.memory, self.window = memory, window
         self.core_learning_rate = core_learning_rate
         if _init_setup_model:
             self._setup_model()
@@ -85,14 +88,27 @@ class MemoryPPO(RecurrentPPO):
             raise ConfigError(
                 f"window: {self.window} does not divide batch_size {self.batch_size}; choose a divisor of it"
             )
+        rollout = self.n_steps * self.n_envs
+        smallest = rollout if self.batch_size is None else rollout % self.batch_size or self.batch_size
+        if self.normalize_advantage and min(smallest, rollout) == 1:
+            raise ConfigError(
+                f"batch_size: {self.batch_size} leaves a minibatch of one step of the {rollout} in a rollout, "
+                f"whose advantage cannot be normalised; choose a divisor above 1, or normalize_advantage=False"
+            )
+        self._check_memory()
         self._setup_lr_schedule()
         rate = self.core_learning_rate
         self.core_lr_schedule = self.lr_schedule if rate is None else FloatSchedule(rate)
         self.set_random_seed(self.seed)
-        self.policy = self.policy_class(  # type: ignore[assignment]
-            self.observation_space, self.action_space, self.lr_schedule, use_sde=self.use_sde,
+        policy_class = cast(type[MemoryPolicy], self.policy_class)
+        policy = policy_class(
+            self.observation_space,
+            self.action_space,
+            self.lr_schedule,
+            use_sde=self.use_sde,
             **self.policy_kwargs,
-        ).to(self.device)  # fmt: skip
+        )
+        self.policy = policy.to(self.device)
         is_dict = isinstance(self.observation_space, spaces.Dict)
         self.rollout_buffer = (MemoryDictRolloutBuffer if is_dict else MemoryRolloutBuffer)(
             self.n_steps,
@@ -124,7 +140,6 @@ class MemoryPPO(RecurrentPPO):
     ) -> bool:
         """Fill the buffer with `n_rollout_steps` steps of each environment; False when the callback says stop."""
         assert isinstance(rollout_buffer, MemoryRolloutBuffer | MemoryDictRolloutBuffer)
-        assert self._last_obs is not None
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         if self.use_sde:
@@ -133,14 +148,14 @@ class MemoryPPO(RecurrentPPO):
         for n_steps in range(n_rollout_steps):
             if self.use_sde and self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0:
                 self.policy.reset_noise(env.num_envs)
+            last_obs, starts = self._before_step()
             with torch.no_grad():
                 actions_tensor, values, log_probs, state = self.policy(
-                    obs_as_tensor(self._last_obs, self.device),  # type: ignore[arg-type]
-                    self._last_memory_state,
-                    self._starts(self._last_episode_starts),
+                    obs_as_tensor(last_obs, self.device), self._last_memory_state, self._tensor(starts)
                 )
             actions = actions_tensor.cpu().numpy()
             new_obs, rewards, dones, infos = env.step(self._inside_bounds(actions))
+            assert not isinstance(new_obs, tuple)  # SB3 has no Tuple observations
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
             if not callback.on_step():
@@ -148,29 +163,32 @@ class MemoryPPO(RecurrentPPO):
             self._update_info_buffer(infos, dones)
             self._bootstrap_truncated(rewards, dones, infos, state)
             rollout_buffer.add(
-                self._last_obs,
+                last_obs,
                 actions.reshape(env.num_envs, -1),
                 rewards,
-                self._last_episode_starts,
+                starts,
                 values,
                 log_probs,
                 state=self._last_memory_state,
             )
-            self._last_obs = new_obs  # type: ignore[assignment]
-            self._last_episode_starts = dones
+            self._last_obs, self._last_episode_starts = new_obs, dones
             self._last_memory_state = state
+        last_obs, starts = self._before_step()
         with torch.no_grad():
             values = self.policy.predict_values(
-                obs_as_tensor(self._last_obs, self.device),  # type: ignore[arg-type]
-                self._last_memory_state,
-                self._starts(self._last_episode_starts),
+                obs_as_tensor(last_obs, self.device), self._last_memory_state, self._tensor(starts)
             )
-        rollout_buffer.compute_returns_and_advantage(values, self._last_episode_starts)  # type: ignore[arg-type]
+        rollout_buffer.compute_returns_and_advantage(values, starts)
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
 
-    def _starts(self, starts: np.ndarray | None) -> torch.Tensor:
+    def _before_step(self) -> tuple[np.ndarray | dict[str, np.ndarray], np.ndarray]:
+        """The newest observations, and which of them are an episode's first (`learn` sets both)."""
+        assert self._last_obs is not None and self._last_episode_starts is not None
+        return self._last_obs, self._last_episode_starts
+
+    def _tensor(self, starts: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(starts, dtype=torch.bool, device=self.device)
 
     def _inside_bounds(self, actions: np.ndarray) -> np.ndarray:

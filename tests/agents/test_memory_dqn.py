@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tiny_world import TinyBell
 
 from auralnav.agents.memory_dqn import MemoryDQN, rescale, unscale
-from auralnav.agents.memory_dqn_policy import MemoryDQNPolicy
+from auralnav.agents.memory_dqn_policy import MemoryDQNPolicy, MemoryQNetwork
 from auralnav.agents.memory_replay import SequenceBatch
 from auralnav.errors import CheckpointError, ConfigError, ShapeError
 from auralnav.policies.extractors import AuralExtractor
@@ -340,10 +340,12 @@ def test_checkpoints_of_another_core_or_network_are_refused_in_one_line(tmp_path
     model = small("gru")
     model.save(tmp_path / "model.zip")
     with pytest.raises(
-        CheckpointError, match="has the memory core gru, not lstm; load it with memory='gru'"
+        CheckpointError, match="has memory gru, not lstm; load it with memory='gru' or without"
     ) as error:
         MemoryDQN.load(tmp_path / "model.zip", memory="lstm")
     assert "\n" not in str(error.value)
+    with pytest.raises(CheckpointError, match=r"has memory_kwargs {'d_model': 16}, not {'d_model': 8}"):
+        MemoryDQN.load(tmp_path / "model.zip", memory_kwargs={"d_model": 8})
     for other, message in (
         (small("lstm"), "weights of another memory core"),
         (small("gru", dueling=True), "does not fit a network with memory gru"),
@@ -354,13 +356,16 @@ def test_checkpoints_of_another_core_or_network_are_refused_in_one_line(tmp_path
     model.save_replay_buffer(tmp_path / "replay.pkl")
     with pytest.raises(CheckpointError, match=r"not a sequence replay of 2 worlds"):
         small("gru", vector("t-maze", 2)).load_replay_buffer(tmp_path / "replay.pkl")
+    for name, value in (("seq_len", 16), ("burn_in", 2), ("n_steps", 1), ("gamma", 0.5)):
+        with pytest.raises(CheckpointError, match=f"a replay of {name} .*, and the model has {value}; build it"):
+            small("gru", **{name: value}).load_replay_buffer(tmp_path / "replay.pkl")
     with pytest.raises(CheckpointError, match=r"memory states of 16, not of 32 numbers"):
         small("lstm").load_replay_buffer(tmp_path / "replay.pkl")
 
 
 @pytest.mark.parametrize("state", [(np.zeros((2, 15)),), (np.zeros((3, 16)),), (np.zeros(16),), (), (0, 1)])
 def test_a_state_of_another_shape_is_refused_in_one_line(state: Any):
-    with pytest.raises(ShapeError, match="state of") as error:
+    with pytest.raises(ShapeError, match=r"^state") as error:
         small("gru").predict(np.zeros((2, 2), np.float32), state)
     assert "\n" not in str(error.value)
 
@@ -378,6 +383,19 @@ def test_bad_arguments_are_refused_in_one_line(kwargs: dict[str, Any], message: 
     with pytest.raises(ConfigError, match=message) as error:
         small(**{"core": kwargs.pop("memory", "gru"), **kwargs})
     assert "\n" not in str(error.value)
+
+
+def test_arguments_of_the_memory_are_no_policy_kwargs():
+    with pytest.raises(TypeError, match="multiple values for keyword argument 'memory'"):
+        small("gru", policy_kwargs={"memory": "lstm"})
+
+
+def test_a_q_network_saved_alone_is_rebuilt_with_its_core(tmp_path):
+    net = small("lstm", dueling=True).policy.q_net
+    net.save(str(tmp_path / "net.pth"))
+    loaded = MemoryQNetwork.load(str(tmp_path / "net.pth"), device="cpu")
+    observations = torch.randn(5, 2)
+    assert torch.equal(net(observations), loaded(observations))
 
 
 def test_learning_before_a_sequence_is_there_is_refused():

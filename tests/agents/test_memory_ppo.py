@@ -311,6 +311,17 @@ def test_weights_of_another_core_are_refused_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_of_another_core_or_network_is_refused_in_one_line(tmp_path):
+    small("lstm").save(tmp_path / "lstm")
+    with pytest.raises(CheckpointError, match="has memory lstm, not gru; load it with memory='lstm'") as caught:
+        MemoryPPO.load(tmp_path / "lstm", memory="gru", device="cpu")
+    assert "\n" not in str(caught.value)
+    wider = small("lstm", policy_kwargs={"net_arch": [24]})
+    with pytest.raises(CheckpointError, match="does not fit a network with memory lstm") as caught:
+        wider.set_parameters(str(tmp_path / "lstm"), device="cpu")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_saved_policy_is_rebuilt_with_its_core(tmp_path):
     policy = small("lstm").policy
     policy.save(str(tmp_path / "policy.pth"))
@@ -350,7 +361,7 @@ def test_a_foreign_state_is_refused_in_one_line():
     obs = np.zeros((2, 2), np.float32)
     _, state = model.predict(obs)
     for bad in (state[0], (state[0], state[0])):
-        with pytest.raises(ShapeError, match=r"one array \[B, 16\] in a tuple"):
+        with pytest.raises(ShapeError, match=r"state: give a tuple of one array \[2, 16\]"):
             model.predict(obs, bad)
     with pytest.raises(ShapeError, match=r"takes \[2, 16\]"):
         model.predict(obs, (state[0][:1],))
@@ -366,11 +377,24 @@ def test_a_foreign_state_is_refused_in_one_line():
         ({"memory": "lstn"}, r"did you mean lstm\?"),
         ({"memory_kwargs": {"width": 3}}, r"memory gru: .*width"),
         ({"policy_kwargs": {"share_features_extractor": False}}, "share the memory core"),
+        ({"window": 1, "n_steps": 4, "batch_size": 5}, "batch_size: 5 leaves a minibatch of one step of the 16"),
+        ({"window": 1, "batch_size": 1}, "batch_size: 1 leaves a minibatch of one step"),
     ],
 )
 def test_bad_arguments_are_refused(kwargs, message):
     with pytest.raises(ConfigError, match=message):
         small(**kwargs)
+
+
+def test_minibatches_of_one_step_are_learned_from_where_nothing_is_normalised():
+    model = small("gru", window=1, n_steps=4, batch_size=5, normalize_advantage=False)
+    model.learn(2 * 4 * 4)
+    assert all(torch.isfinite(parameter).all() for parameter in model.policy.parameters())
+
+
+def test_arguments_of_the_memory_are_no_policy_kwargs():
+    with pytest.raises(TypeError, match="multiple values for keyword argument 'memory'"):
+        small("gru", policy_kwargs={"memory": "lstm"})
 
 
 def test_a_remembered_cue_is_learned_and_without_memory_it_is_not():
