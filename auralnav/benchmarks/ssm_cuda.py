@@ -12,6 +12,7 @@ from torch import nn
 
 from auralnav.benchmarks.timing import Peer
 from auralnav.policies.ssm.cores import parameter_count
+from auralnav.policies.ssm.layer import SSMLayer
 from auralnav.policies.ssm.mamba import Mamba
 from auralnav.policies.ssm.mamba2 import Mamba2
 
@@ -25,10 +26,11 @@ Contents = tuple[list[Peer], dict[str, str], list[tuple[str, str]], dict[str, di
 def cuda_peers() -> Contents:
     """Peers, words, comparisons and settings of each layer at one size, under bfloat16 autocast.
 
-    Parameters are float32 and inputs bfloat16. Rates are by CUDA events. `first_call_s` in the settings of ours is
-    the wall time of the first forward and backward pass in this process, in which Triton compiles its kernels, or reads
-    them from the cache of an earlier process. Upstream's comes second and finds the same kernels, with the
-    configurations that `triton_tuning` has left them, so its first call is not given.
+    Ours is measured once more with a state carried in and out, which upstream's modules cannot do and no fused
+    kernel serves. Parameters are float32 and inputs bfloat16. Rates are by CUDA events. `first_call_s` in the settings
+    of ours is the wall time of the first forward and backward pass in this process, in which Triton compiles its
+    kernels, or reads them from the cache of an earlier process. Upstream's comes second and finds the same kernels,
+    with the configurations that `triton_tuning` has left them, so its first call is not given.
 
     Raises:
         MissingDependencyError: no CUDA device, or no `mamba_ssm`.
@@ -41,28 +43,34 @@ def cuda_peers() -> Contents:
         ours = kind(shape[-1], backend="cuda").cuda()
         upstream = getattr(import_module("mamba_ssm"), name)(shape[-1]).cuda()
         upstream.load_state_dict(ours.state_dict(), strict=True)
-        size = "x".join(map(str, shape))
-        figures = [f"cuda/{name.lower()}/{size}/{owner}" for owner in ("auralnav", "mamba_ssm")]
-        for figure, layer, said in zip(figures, (ours, upstream), ("ours", "mamba_ssm's own"), strict=True):
-            work = _both_passes(layer, shape)
+        group = f"cuda/{name.lower()}/{'x'.join(map(str, shape))}/"
+        for owner, layer, said, carried in (
+            ("auralnav", ours, "ours", False),
+            ("mamba_ssm", upstream, "mamba_ssm's own", False),
+            ("auralnav-state", ours, "ours with a carried state", True),
+        ):
+            figure = group + owner
+            work = _both_passes(layer, shape, carried)
             first_call = _wall_seconds(work)
             peers.append(Peer(figure, _timed_by_events(figure, work)))
             words[figure] = f"{name} at (B, L, d) = ({', '.join(map(str, shape))}), {said}, bf16, both passes"
             settings[figure] = {"device": torch.cuda.get_device_name(), "parameters": parameter_count(layer)}
             if layer is ours:
                 settings[figure]["first_call_s"] = round(first_call, 3)
-        comparisons.append((figures[0], figures[1]))
+        comparisons += [(group + "auralnav", group + "mamba_ssm"), (group + "auralnav-state", group + "auralnav")]
     return peers, words, comparisons, settings
 
 
-def _both_passes(layer: nn.Module, shape: tuple[int, ...]) -> Callable[[], object]:
-    x = torch.randn(shape, device="cuda", dtype=torch.bfloat16, requires_grad=True)
-    weights = torch.randn(shape, device="cuda", dtype=torch.bfloat16)
+def _both_passes(layer: nn.Module, shape: tuple[int, ...], carried: bool) -> Callable[[], object]:
+    device = next(layer.parameters()).device
+    x = torch.randn(shape, device=device, dtype=torch.bfloat16, requires_grad=True)
+    weights = torch.randn(shape, device=device, dtype=torch.bfloat16)
     wanted = [x, *layer.parameters()]
+    state = layer.init_state(shape[0]) if carried and isinstance(layer, SSMLayer) else None
 
     def work() -> object:
-        with torch.autocast("cuda", dtype=torch.bfloat16):
-            y = layer(x)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            y = layer(x) if state is None else layer(x, state=state, return_state=True)[0]
         return torch.autograd.grad(y, wanted, weights)
 
     return work

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -67,13 +67,25 @@ def test_ours_and_mamba_ssms_own_layers_take_turns_on_cuda(monkeypatch: pytest.M
     sizes = (("Mamba", ssm_cuda.Mamba, (2, 9, 64)), ("Mamba2", ssm_cuda.Mamba2, (2, 70, 64)))
     monkeypatch.setattr(ssm_cuda, "LAYERS", sizes)
     peers, words, comparisons, settings = ssm_cuda.cuda_peers()
-    assert [peer.name for peer in peers] == [name for pair in comparisons for name in pair] == list(words)
-    assert [name.rsplit("/", 1)[1] for name in words] == ["auralnav", "mamba_ssm"] * 2
-    for ours, theirs in comparisons:
-        assert settings[ours]["parameters"] == settings[theirs]["parameters"]
-        assert settings[ours]["first_call_s"] > 0 and "first_call_s" not in settings[theirs]
+    assert [peer.name for peer in peers] == list(words) == list(settings)
+    assert [name.rsplit("/", 1)[1] for name in words] == ["auralnav", "mamba_ssm", "auralnav-state"] * 2
+    for one, other in comparisons:
+        assert settings[one]["parameters"] == settings[other]["parameters"]
+    for name, found in settings.items():
+        assert ("first_call_s" in found) == (not name.endswith("mamba_ssm"))
     for peer in peers:
         assert peer.run(0.01)[peer.name] > 0
+
+
+@pytest.mark.parametrize("kind", [ssm_cuda.Mamba, ssm_cuda.Mamba2])
+@pytest.mark.parametrize("carried", [False, True])
+def test_the_work_that_is_timed_on_cuda_has_every_gradient(
+    kind: Callable[[int], ssm_cuda.SSMLayer], carried: bool
+) -> None:
+    layer = kind(64)
+    gradients = ssm_cuda._both_passes(layer, (2, 5, 64), carried)()
+    assert isinstance(gradients, tuple) and len(gradients) == 1 + len(list(layer.parameters()))
+    assert all(gradient.any() for gradient in gradients)
 
 
 def test_saved_bytes_counts_each_storage_once() -> None:
