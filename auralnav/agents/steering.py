@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from auralnav.envs.acoustics.fractional import SPEED_OF_SOUND
-from auralnav.envs.acoustics.head import EAR_DISTANCE, shadow_filter, woodworth_delay
-from auralnav.errors import ConfigError
+from auralnav.envs.acoustics.head import ear_responses
 
 
 def interaural_phase(azimuth: np.ndarray, frequency: np.ndarray, head: str, fs: int) -> np.ndarray:
@@ -33,19 +31,9 @@ def interaural_phase(azimuth: np.ndarray, frequency: np.ndarray, head: str, fs: 
     Raises:
         ConfigError: another head.
     """
-    if head not in ("none", "sphere"):
-        raise ConfigError(f"the tracker knows the heads 'none' and 'sphere', not {head!r}")
-    omega = 2.0 * np.pi * frequency
-    lateral = np.clip(np.sin(azimuth), -1.0, 1.0)
-    if head == "none":
-        return EAR_DISTANCE / SPEED_OF_SOUND * lateral[:, None] * omega
-    left = np.arccos(lateral)
-    phase = (woodworth_delay(np.pi - left) - woodworth_delay(left))[:, None] * omega
-    z = np.exp(-1j * omega / fs)
-    for sign, angles in ((1.0, left), (-1.0, np.pi - left)):
-        b0, b1, pole = (np.array(v) for v in zip(*(shadow_filter(float(x), fs) for x in angles), strict=True))
-        phase = phase + sign * np.angle((b0[:, None] + b1[:, None] * z) / (1.0 - pole[:, None] * z))
-    return phase
+    delay, response = ear_responses(azimuth, frequency, head, fs)
+    shadow = np.angle(response)
+    return (delay[1] - delay[0])[:, None] * (2.0 * np.pi * frequency) + shadow[0] - shadow[1]
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,6 +113,37 @@ def shadow_response(angle: float, fs: int, n: int) -> np.ndarray:
     return response
 
 
+def ear_responses(
+    azimuth: np.ndarray, frequency: np.ndarray, head: str, fs: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What either ear of a head model makes of a distant source: its delay, and its filter at some frequencies.
+
+    Args:
+        azimuth: radians from straight ahead, positive to the left, [A].
+        frequency: Hz [F].
+        head: "none" (delays ±d sin(azimuth) / 2c, no filter) or "sphere" (Woodworth, Brown & Duda).
+        fs: Hz, which the shadow filter depends on.
+
+    Returns:
+        (delay, response): float64 [2, A] s against the head's centre, and complex128 [2, A, F] without the delay;
+        left ear first.
+
+    Raises:
+        ConfigError: another head.
+    """
+    lateral = np.clip(np.sin(azimuth), -1.0, 1.0)
+    if head == "none":
+        delay = EAR_DISTANCE / SPEED_OF_SOUND / 2 * np.stack([-lateral, lateral])
+        return delay, np.ones((2, len(azimuth), len(frequency)), dtype=np.complex128)
+    if head != "sphere":
+        raise ConfigError(f"only the heads 'none' and 'sphere' have formulas, not {head!r}; choose one of them")
+    angles = np.stack([np.arccos(lateral), np.arccos(-lateral)])
+    filters = np.array([[shadow_filter(float(x), fs) for x in row] for row in angles])
+    b0, b1, pole = np.moveaxis(filters, -1, 0)[..., None]
+    z = np.exp(-2j * np.pi * frequency / fs)
+    return woodworth_delay(angles), (b0 + b1 * z) / (1.0 - pole * z)
+
+
 @lru_cache(maxsize=8)
 def open_ears(fs: int) -> HeadModel:
     """Two free microphones EAR_DISTANCE apart: no shadow, delays from the true distances."""
