@@ -15,7 +15,7 @@ class ConfigError(AuralNavError, ValueError):
 
 
 class SoundError(AuralNavError, ValueError):
-    """A sound file or sound folder cannot be used."""
+    """A sound, a sound file or a sound folder cannot be used."""
 
 
 class RoomError(AuralNavError, ValueError):
