@@ -11,6 +11,8 @@ import pytest
 import torch
 from gymnasium import spaces
 from memory_envs import RepeatPrevious, vector
+from memory_models import SMALL
+from memory_models import small_ppo as small
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -24,12 +26,6 @@ from auralnav.configs.schema import AudioEnvConfig
 from auralnav.errors import CheckpointError, ConfigError, ShapeError
 from auralnav.policies.extractors import AuralExtractor
 from auralnav.policies.ssm.cores import CORES, make_core
-
-SMALL: dict[str, dict[str, Any]] = {
-    "transformer": {"d_model": 16, "window": 8},
-    "mamba": {"d_model": 16, "d_state": 4},
-    "mamba2": {"d_model": 16, "d_state": 8, "headdim": 8},
-}
 
 
 class Reach(gym.Env):
@@ -55,21 +51,6 @@ def worlds(kind: type[gym.Env], num_envs: int = 4) -> DummyVecEnv:
     envs = DummyVecEnv([kind for _ in range(num_envs)])
     envs.seed(0)
     return envs
-
-
-def small(core: str = "gru", env: Any = None, policy: str = "MlpPolicy", **kwargs: Any) -> MemoryPPO:
-    options: dict[str, Any] = {
-        "memory": core,
-        "memory_kwargs": SMALL.get(core, {"d_model": 16}),
-        "window": 16,
-        "n_steps": 32,
-        "batch_size": 64,
-        "n_epochs": 2,
-        "seed": 0,
-        "device": "cpu",
-        "policy_kwargs": {"net_arch": [16]},
-    }
-    return MemoryPPO(policy, vector("cart", 4) if env is None else env, **{**options, **kwargs})
 
 
 def first_minibatch(model: MemoryPPO, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
