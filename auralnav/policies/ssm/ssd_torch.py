@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auralnav.errors import ConfigError
+
 
 def chunk_scan(
     x: Tensor,
@@ -42,7 +44,12 @@ def chunk_scan(
 
     Returns:
         y [B, L, H, P], and the state after the last step [B, H, P, N] or None.
+
+    Raises:
+        ConfigError: on Apple's `mps`, which has no float64, in which the log decays are summed.
     """
+    if x.device.type == "mps":
+        raise ConfigError("Mamba-2 sums its decays in float64, which mps lacks; use device 'cpu'")
     batch, length, heads, headdim = x.shape
     groups = B.shape[2]
     count = -(-length // chunk_size)

@@ -37,6 +37,6 @@ def test_other_arguments_that_do_not_fit_are_refused(name: Any, arguments: dict[
 
 def test_a_whole_checkpoint_in_the_place_of_weights_is_refused():
     core = make_core("gru", 5)
-    with pytest.raises(CheckpointError, match="model is .* there and absent here") as error:
+    with pytest.raises(CheckpointError, match=r"model is .* there and absent here") as error:
         core.load_state_dict({"model": core.state_dict(), "step": 3})
     assert "\n" not in str(error.value)

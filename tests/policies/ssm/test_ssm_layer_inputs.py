@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from auralnav.errors import ConfigError, MissingDependencyError, ShapeError
 from auralnav.policies.ssm import Mamba, Mamba2, backends
 from auralnav.policies.ssm.layer import SSMLayer
+from auralnav.policies.ssm.ssd_torch import chunk_scan
 
 WIDTH = 16
 
@@ -20,6 +23,11 @@ WIDTH = 16
 def layer(request: pytest.FixtureRequest) -> SSMLayer:
     torch.manual_seed(0)
     return Mamba(WIDTH) if request.param == "mamba" else Mamba2(WIDTH, d_state=8, headdim=8)
+
+
+def wrong(argument: str, value: Any) -> dict[str, Any]:
+    """An argument whose type is wrong on purpose."""
+    return {argument: value}
 
 
 def one_line(error: pytest.ExceptionInfo[Exception], *words: str) -> None:
@@ -91,14 +99,15 @@ def test_inputs_of_another_dtype_are_refused(layer: SSMLayer, dtype: torch.dtype
 def test_states_of_another_shape_dtype_or_device_are_refused(layer: SSMLayer):
     conv, ssm = layer.init_state(2)
     u = torch.zeros(2, 5, WIDTH)
-    for state, name in (
+    states: list[tuple[Any, str]] = [  # wrong on purpose
         (layer.init_state(3), "state.conv"),
         ((conv[:, :, 1:], ssm), "state.conv"),
         ((conv, ssm[:, :-1]), "state.ssm"),
         ((conv, ssm.double()), "state.ssm"),
         ((conv, ssm.to("meta")), "state.ssm"),
         ((conv, ssm, ssm), "3 parts"),
-    ):
+    ]
+    for state, name in states:
         for call in (partial(layer, u), partial(layer.step, u[:, 0])):
             with pytest.raises(ShapeError) as error:
                 call(state=state)
@@ -112,10 +121,10 @@ def test_states_of_another_shape_dtype_or_device_are_refused(layer: SSMLayer):
         (lambda: Mamba2(16, headdim=8, ngroups=3), ("ngroups: 3", "4 heads")),
         (lambda: Mamba(0), ("d_model: 0",)),
         (lambda: Mamba(16, d_conv=0), ("d_conv: 0",)),
-        (lambda: Mamba(16, dt_rank="all"), ("dt_rank: 'all'", "'auto'")),
+        (lambda: Mamba(16, **wrong("dt_rank", "all")), ("dt_rank: 'all'", "'auto'")),
         (lambda: Mamba2(16, headdim=8, chunk_size=0), ("chunk_size: 0",)),
-        (lambda: Mamba(16, d_state=16.0), ("d_state: 16.0", "whole number")),
-        (lambda: Mamba("16"), ("d_model: '16'", "whole number")),
+        (lambda: Mamba(16, **wrong("d_state", 16.0)), ("d_state: 16.0", "whole number")),
+        (lambda: Mamba(**wrong("d_model", "16")), ("d_model: '16'", "whole number")),
         (lambda: Mamba(16, dt_rank=0), ("dt_rank: 0",)),
         (lambda: Mamba(16, backend="jax"), ("'jax'", "auto, torch, numba, cuda")),
         (lambda: Mamba(16, backend="nunba"), ("did you mean numba?",)),
@@ -167,6 +176,14 @@ def test_a_named_backend_refuses_what_it_cannot_compute():
     with pytest.raises(ConfigError) as error:
         Mamba(WIDTH, backend="numba").double()(torch.zeros(1, 2, WIDTH, dtype=torch.float64))
     one_line(error, "'numba'", "torch.float64", "'auto'")
+
+
+def test_mamba2_says_why_it_does_not_run_on_mps():
+    with FakeTensorMode(), pytest.raises(ConfigError) as error:  # tensors of a device that is not here
+        x, dt, b = (torch.empty(1, 4, *shape, device="mps") for shape in ((2, 3), (2,), (1, 5)))
+        rates = torch.empty(2, device="mps")
+        chunk_scan(x, dt, rates, b, b, rates, 4)
+    one_line(error, "float64", "mps", "'cpu'")
 
 
 def test_the_environment_variable_goes_before_the_constructor(monkeypatch: pytest.MonkeyPatch):
