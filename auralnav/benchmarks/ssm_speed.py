@@ -75,7 +75,7 @@ def ssm_speed(seconds: float = 0.5, rounds: int = 5, report: Report | None = Non
 def scan_peers() -> Contents:
     """Mamba's scan alone: ours, a torch loop over unbound steps and, where it is installed, mambapy's.
 
-    The settings of each hold `saved_mb`, what it keeps for the backward pass, in 10^6 bytes.
+    The words and settings of each hold `saved_mb`, what it keeps for the backward pass, in 10^6 bytes.
     """
     peers, words, comparisons, settings = _nothing()
     for rows, length, channels in SCANS:
@@ -93,11 +93,13 @@ def scan_peers() -> Contents:
         for name, scan in _scans().items():
             figure = f"scan/{size}/{name}"
             peers.append(Peer(figure, _both_passes(figure, lambda scan=scan, x=inputs: scan(*x), inputs)))
-            for suffix, said in (("+forward", "forward"), ("", "forward and backward")):
-                words[figure + suffix] = f"scan by {name} at (B, L, D) = ({rows}, {length}, {channels}), {said}"
+            saved_mb = saved_bytes(lambda scan=scan, x=inputs: scan(*x)) / 1e6
+            both = f"forward and backward, {saved_mb:.3g} MB kept between"
+            for suffix, said in (("+forward", "forward"), ("", both)):
+                words[figure + suffix] = f"{name} at (B, L, D) = ({rows}, {length}, {channels}), {said}"
                 if figure != ours:
                     comparisons.append((ours + suffix, figure + suffix))
-            settings[figure] = {"saved_mb": saved_bytes(lambda scan=scan, x=inputs: scan(*x)) / 1e6}
+            settings[figure] = {"saved_mb": saved_mb}
     return peers, words, comparisons, settings
 
 
@@ -141,13 +143,13 @@ def step_peers() -> Contents:
         for history in HISTORIES:
             figure = f"step/{history}/{name}"
             peers.append(Peer(figure, _stepping(figure, layer, history)))
-            words[figure] = f"{name}: one step in place after {history} steps"
+            words[figure] = f"{name}: one step in place, {history} before it"
         comparisons.append((f"step/{HISTORIES[-1]}/{name}", f"step/{HISTORIES[0]}/{name}"))
     transformer = _layers()["transformer"][0]
     for history in TRANSFORMER_HISTORIES:
         figure = f"step/{history}/transformer"
         peers.append(Peer(figure, _attending(figure, transformer, history)))
-        words[figure] = f"transformer layer over {history} steps, for the last"
+        words[figure] = f"transformer layer without a cache, {history} in all"
         comparisons += [(f"step/{history}/{name}", figure) for name in layers]
     return peers, words, comparisons, settings
 
