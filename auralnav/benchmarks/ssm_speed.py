@@ -94,7 +94,7 @@ def scan_peers() -> Contents:
             figure = f"scan/{size}/{name}"
             peers.append(Peer(figure, _both_passes(figure, lambda scan=scan, x=inputs: scan(*x), inputs)))
             saved_mb = saved_bytes(lambda scan=scan, x=inputs: scan(*x)) / 1e6
-            both = f"forward and backward, {saved_mb:.3g} MB kept between"
+            both = f"both passes, {saved_mb:.3g} MB kept between"
             for suffix, said in (("+forward", "forward"), ("", both)):
                 words[figure + suffix] = f"{name} at (B, L, D) = ({rows}, {length}, {channels}), {said}"
                 if figure != ours:
