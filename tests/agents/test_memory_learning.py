@@ -16,7 +16,7 @@ from auralnav.agents.memory_ppo import MemoryPPO
 from auralnav.agents.statistics import bootstrap_mean
 from auralnav.policies.ssm.cores import make_core, parameter_count, width_for_parameters
 
-SEEDS = (10, 11, 12)  # the recipes were tuned on 0, 1 and 2
+SEEDS = (30, 31, 32)  # the recipes were tuned on others, below 24
 COMMON: dict[str, Any] = {"gae_lambda": 0.95, "device": "cpu"}
 
 
@@ -40,7 +40,7 @@ def cart(core: str, seed: int) -> float:
         batch_size=256,
         n_epochs=10,
         gamma=0.99,
-        learning_rate=LinearSchedule(1e-3, 0.0, 1.0),
+        learning_rate=LinearSchedule(5e-4, 0.0, 1.0),
         core_learning_rate=LinearSchedule(3e-4, 0.0, 1.0),
         clip_range=LinearSchedule(0.2, 0.0, 1.0),
         target_kl=0.02,
@@ -117,7 +117,7 @@ def repeat_previous(core: str, seed: int, k: int = 4, steps: int = 200_000, **me
         batch_size=416,
         n_epochs=8,
         gamma=0.9,
-        learning_rate=1e-3,
+        learning_rate=LinearSchedule(1e-3, 0.0, 1.0),
         ent_coef=0.01,
         seed=seed,
         **COMMON,
