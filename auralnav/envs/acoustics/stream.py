@@ -194,6 +194,19 @@ class StreamGroup:
             signals, self.starts, self.hop, self.ramp, tails.blocks, tails.slots, rooms, first, last, out
         )
 
+    def source_images(self, rooms: np.ndarray) -> np.ndarray:
+        """What each source alone put into the ears in the last block of the rooms (int64 [r]).
+
+        Returns:
+            float32 [r, K, 2, N].
+        """
+        images = np.empty((len(rooms), self.sources, 2, self.block), dtype=np.float32)
+        scratch = np.empty_like(self.audio)
+        for k in range(self.sources):
+            self.mix(rooms, k, k + 1, scratch)
+            images[:, k] = scratch[rooms]
+        return images
+
     def limit_levels(self, rooms: np.ndarray) -> None:
         """Clip what `audio` holds for the rooms to [−1, 1]."""
         limit_levels(self.audio, rooms)
@@ -289,12 +302,7 @@ class BinauralStream:
 
     def source_images(self) -> np.ndarray:
         """What each source alone put into the ears in the last block, float32 [K, 2, block]."""
-        out = np.empty((self._group.sources, 2, self._group.block), dtype=np.float32)
-        scratch = np.empty_like(self._group.audio)
-        for k in range(self._group.sources):
-            self._group.mix(self._only, k, k + 1, scratch)
-            out[k] = scratch[self._room]
-        return out
+        return self._group.source_images(self._only)[0]
 
     def _hear(self, index: int) -> None:
         self._group.played.indices[self._room] = index

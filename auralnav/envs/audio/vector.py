@@ -212,6 +212,29 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
 
         return tuple(draw_scene(world.scene()) for world in self.worlds)
 
+    def source_images(self, mask: np.ndarray | None = None) -> np.ndarray:
+        """What each source alone put into the ears in the last step, as `AudioEnv.source_images`.
+
+        Args:
+            mask: bool [N], the worlds that are asked for; None for all.
+
+        Returns:
+            float32 [worlds asked for, K + distractors, 2, samples].
+        """
+        if not self._started:
+            raise error.ResetNeeded("there are no episodes yet; call reset() first")
+        wanted = np.ones(self.num_envs, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
+        sources = self.settings.num_sources + self.settings.distractors
+        images = np.zeros((self.num_envs, sources, 2, self.settings.block), dtype=np.float32)
+
+        def separate(chunk: _Chunk) -> None:
+            rooms = np.flatnonzero(wanted[chunk.first : chunk.last])
+            if len(rooms):
+                images[chunk.first + rooms] = chunk.group.streams.source_images(rooms)
+
+        self._each(separate)
+        return images[wanted]
+
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
         if self._pool is not None:

@@ -8,6 +8,7 @@ import pytest
 
 import auralnav
 from auralnav.envs.acoustics.measure import interaural
+from auralnav.envs.audio.vector import AudioVectorEnv
 
 auralnav.register_envs()
 
@@ -182,3 +183,17 @@ def test_other_rates_and_step_lengths(fs: int, seconds: float) -> None:
     observation, *_ = env.step(0)
     assert env.observation_space.contains(observation)
     assert np.abs(observation["audio"]).max() > 1e-4
+
+
+def test_images_of_many_worlds_are_those_of_single_ones() -> None:
+    worlds = AudioVectorEnv(3, threads=2, num_sources=2, distractors=1)
+    with pytest.raises(gym.error.ResetNeeded):
+        worlds.source_images()
+    worlds.reset(seed=5)
+    worlds.step(np.array([0, 2, 1]))
+    images = worlds.source_images()
+    assert images.shape == (3, 3, 2, 4000)
+    for one, world in zip(images, worlds.worlds, strict=True):
+        assert np.array_equal(one, world.sound.source_images())
+    assert np.array_equal(worlds.source_images(np.array([False, True, False])), images[1:2])
+    worlds.close()
