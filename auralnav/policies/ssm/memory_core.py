@@ -76,7 +76,19 @@ class MemoryCore(nn.Module, ABC):
         return self._forward(x, torch.where(start[:, :1], 0.0, state), start)
 
     def outputs(self, x: Tensor, state: Tensor, start: Tensor) -> Tensor:
-        """The outputs of `forward`, for callers who do not go on from the last state: it may not be computed."""
+        """What `forward` puts out, for callers who do not go on from the last state: it need not be computed.
+
+        Args:
+            x: inputs [B, T, D], T ≥ 1.
+            state: [B, S] float32, before the first of the T steps.
+            start: bool [B, T], true where an episode begins.
+
+        Returns:
+            Outputs [B, T, d_output].
+
+        Raises:
+            ShapeError: a shape or dtype other than these.
+        """
         self._check(x, state, start, ("B", "T", "D"))
         return self._outputs(x, torch.where(start[:, :1], 0.0, state), start)
 
