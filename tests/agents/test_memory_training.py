@@ -61,7 +61,7 @@ def test_every_setting_of_a_dqn_with_memory_arrives():
         "algorithm=dqn", "policy.memory=transformer", "policy.core.kwargs={window: 5}", "dqn.double=false",
         "dqn.rescale=true", "dqn.dueling=true", "dqn.gamma=0.9",
     )  # fmt: skip
-    assert type(model) is MemoryDQN and model.rescale and not model.double
+    assert isinstance(model, MemoryDQN) and model.rescale and not model.double
     assert model.policy.q_net.core.window == 5
     assert model.policy.q_net.q_net[-1].__class__.__name__ == "DuelingHead"
     replay = model.replay
