@@ -1,4 +1,4 @@
-"""YAML to a checked `ExperimentConfig`, with errors of one line that name the key, the place and the fix."""
+"""YAML to a checked experiment, with errors of one line that name the key, the place and the fix."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from auralnav.configs.schema import ExperimentConfig
+from auralnav.configs.separator import SeparatorExperiment
 from auralnav.errors import ConfigError, did_you_mean
 
 FOLDER = Path(__file__).parent
+
+Experiment = ExperimentConfig | SeparatorExperiment
+"""What an experiment file may hold: an agent's training, or a separator's (`algorithm: separator`)."""
 
 _WANTED = {
     "bool_parsing": "true or false",
@@ -65,6 +69,15 @@ def find_config(name: str | Path) -> Path:
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read and check an experiment with an agent; see `load_experiment`.
+
+    Raises:
+        ConfigError: also where the file is a separator's.
+    """
+    return _agents(load_experiment(name, overrides), str(name))
+
+
+def load_experiment(name: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read and check an experiment.
 
     Args:
@@ -79,11 +92,22 @@ def load_config(name: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); give a UTF-8 YAML file") from error
-    return parse_config(text, overrides, source=str(path))
+    return parse_experiment(text, overrides, source=str(path))
+
+
+def _agents(experiment: Experiment, source: str) -> ExperimentConfig:
+    if isinstance(experiment, SeparatorExperiment):
+        raise ConfigError(f"{source}: trains a separator and has no agent; give an experiment with an env")
+    return experiment
 
 
 def parse_config(text: str, overrides: Sequence[str] = (), source: str = "config") -> ExperimentConfig:
-    """Check YAML text; `source` is what errors call it. See `load_config`."""
+    """Check YAML text of an experiment with an agent; see `parse_experiment`."""
+    return _agents(parse_experiment(text, overrides, source), source)
+
+
+def parse_experiment(text: str, overrides: Sequence[str] = (), source: str = "config") -> Experiment:
+    """Check YAML text; `source` is what errors call it. See `load_experiment`."""
     try:
         values = yaml.safe_load(text)
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -103,14 +127,15 @@ def parse_config(text: str, overrides: Sequence[str] = (), source: str = "config
         keys, value = _parse_override(override)
         _set(values, keys, value, override)
         overridden[keys] = override
+    model = SeparatorExperiment if values.get("algorithm") == "separator" else ExperimentConfig
     try:
-        return ExperimentConfig.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_describe(error, source, tree, overridden)) from error
+        raise ConfigError(_describe(error, model, source, tree, overridden)) from error
 
 
-def dump_config(config: ExperimentConfig) -> str:
-    """The whole resolved config as YAML text; `parse_config` of it gives an equal config."""
+def dump_config(config: Experiment) -> str:
+    """The whole resolved config as YAML text; `parse_experiment` of it gives an equal config."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -147,13 +172,17 @@ def _set(values: dict[str, Any], keys: tuple[str, ...], value: Any, override: st
 
 
 def _describe(
-    error: ValidationError, source: str, tree: yaml.Node | None, overridden: dict[tuple[str, ...], str]
+    error: ValidationError,
+    root: type[BaseModel],
+    source: str,
+    tree: yaml.Node | None,
+    overridden: dict[tuple[str, ...], str],
 ) -> str:
     """One line for the first problem: place, key, cause, allowed values, nearest name."""
     problems = error.errors(include_url=False)
     # A union reports every branch: speak of the first key only, and of its unknown keys before its values.
     problem = min(problems, key=lambda item: item["type"] != "extra_forbidden")
-    keys, annotation, model = _resolve(problem["loc"])
+    keys, annotation, model = _resolve(problem["loc"], root)
     name = ".".join(keys)
     if problem["type"] == "extra_forbidden":
         known = list(model.model_fields)
@@ -163,7 +192,7 @@ def _describe(
     elif problem["type"] in {"value_error", "assertion_error"}:
         cause = problem["msg"].removeprefix("Value error, ")
     else:
-        same = [item for item in problems if _resolve(item["loc"])[0] == keys]
+        same = [item for item in problems if _resolve(item["loc"], root)[0] == keys]
         # A branch of a union that takes values of this type knows best what is wrong with this one.
         same = [item for item in same if not item["type"].endswith(("_type", "_parsing"))] or same
         wanted = dict.fromkeys(_plain(item) for item in same)
@@ -182,9 +211,11 @@ def _describe(
     return f"{source}{f':{line}' if line else ''}: {label}{cause}"
 
 
-def _resolve(location: tuple[int | str, ...]) -> tuple[tuple[str, ...], Any, type[BaseModel]]:
+def _resolve(
+    location: tuple[int | str, ...], root: type[BaseModel]
+) -> tuple[tuple[str, ...], Any, type[BaseModel]]:
     """Keys of a pydantic location without names of union branches, the last key's type and its section."""
-    model: type[BaseModel] = ExperimentConfig
+    model = root
     keys: list[str] = []
     annotation: Any = None
     for part in location:

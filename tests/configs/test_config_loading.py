@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from auralnav.configs.load import config_names, dump_config, find_config, load_config, parse_config
+from auralnav.configs.load import (
+    config_names,
+    dump_config,
+    find_config,
+    load_config,
+    load_experiment,
+    parse_config,
+)
 from auralnav.configs.schema import RUN_KEYS, AudioEnvConfig
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.errors import ConfigError
@@ -152,7 +159,7 @@ def test_memories_that_do_not_fit_are_refused(algorithm: str, overrides: list[st
 def test_every_packaged_config_loads_and_is_named_as_its_file():
     assert config_names()
     for name in config_names():
-        assert load_config(name).name == name
+        assert load_experiment(name).name == name
 
 
 def test_an_unknown_experiment_names_the_nearest(tmp_path: Path):
@@ -168,3 +175,11 @@ def test_an_unknown_experiment_names_the_nearest(tmp_path: Path):
 def test_the_schema_knows_every_argument_of_the_environment():
     arguments = {field.name for field in fields(AudioSettings)}
     assert set(AudioEnvConfig.model_fields) == set(RUN_KEYS) | arguments
+
+
+def test_an_experiment_of_a_separator_is_checked_by_its_own_schema_and_is_no_agents():
+    assert load_experiment("separator-small").algorithm == "separator"
+    with pytest.raises(ConfigError, match=r"train.segmnt: unknown key; did you mean segment"):
+        load_experiment("separator-small", ("train.segmnt=1",))
+    with pytest.raises(ConfigError, match="separator-small: trains a separator and has no agent"):
+        load_config("separator-small")
