@@ -1,0 +1,160 @@
+"""The training of a separator in memory: mixtures, loss, optimizer, averaged weights. It knows no files."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auralnav.configs.separator import SeparatorExperiment
+from auralnav.errors import AuralNavError, ConfigError
+from auralnav.separation.losses import SeparationLoss
+from auralnav.separation.mixtures import MixtureRecipe, MixtureRenderer, draw_mixtures
+
+
+def mixture_recipe(config: SeparatorExperiment) -> MixtureRecipe:
+    """The mixtures of an experiment."""
+    mixtures = config.mixtures
+    return MixtureRecipe(
+        active=tuple(mixtures.active),
+        level_db=mixtures.level_db,
+        natural_share=mixtures.natural_share,
+        gate_share=mixtures.gate_share,
+        cold_share=mixtures.cold_share,
+        walk_share=mixtures.walk_share,
+        noise_share=mixtures.noise_share,
+        noise_snr_db=mixtures.noise_snr_db,
+    )
+
+
+def training_device(wanted: str) -> torch.device:
+    """The device of `train.device`: auto takes a GPU where there is one.
+
+    Raises:
+        ConfigError: cuda is asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("train.device: cuda: this torch sees no GPU; use --set train.device=cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def scheduled_rate(step: int, total: int, warmup: int, peak: float, final: float) -> float:
+    """Learning rate of update `step` (from 0): linear up to `peak`, then a half cosine down to `final` at `total`."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = min((step - warmup) / max(total - warmup, 1), 1.0)
+    return final + 0.5 * (peak - final) * (1.0 + math.cos(math.pi * done))
+
+
+class SeparatorTraining:
+    """Updates a separator on mixtures made as it goes.
+
+    The mixtures of an update follow from the seed and its number, so that a training continued from its state goes
+    on as if it had never stopped: on a CPU bit for bit.
+
+    Args:
+        config: the experiment.
+        separator: mid [B, N] → sources [B, K, N], on the renderer's device.
+        renderer: the mixtures.
+
+    Attributes:
+        averaged: the separator with the exponential moving average of the weights: the one to keep.
+        steps: updates done.
+    """
+
+    def __init__(self, config: SeparatorExperiment, separator: nn.Module, renderer: MixtureRenderer) -> None:
+        self._config, self._renderer, self._separator = config, renderer, separator
+        self._recipe = mixture_recipe(config)
+        scale = "fixed" if config.train.loss == "snr" else "free"
+        self._loss = SeparationLoss(scale, config.train.silence_weight)
+        self._samples = round(config.train.segment * config.separator.sample_rate)
+        self._half = renderer.device.type == "cuda" and config.train.precision == "bf16"
+        self._optimizer = torch.optim.AdamW(
+            separator.parameters(), lr=config.train.learning_rate, weight_decay=config.train.weight_decay
+        )
+        self.averaged = copy.deepcopy(separator).requires_grad_(False).eval()
+        self.steps = 0
+        self._sums = torch.zeros(2, device=renderer.device)  # losses and gradient norms since the last look
+        self._summed = 0
+
+    def mixtures(self, step: int) -> tuple[Tensor, Tensor]:
+        """The batch of update `step`: mid [B, N] and targets [B, K, N]."""
+        train, renderer = self._config.train, self._renderer
+        draw = draw_mixtures(
+            np.random.default_rng([train.seed, 1, step]),
+            self._recipe,
+            train.batch_size,
+            self._samples,
+            self._config.separator.sources,
+            renderer.room_shape,
+            renderer.clip_shape,
+            self._config.separator.sample_rate,
+        )
+        return renderer.render(draw)
+
+    def step(self) -> None:
+        """One update."""
+        train = self._config.train
+        rate = scheduled_rate(
+            self.steps, train.total_steps, train.warmup_steps, train.learning_rate, train.learning_rate_final
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        mid, targets = self.mixtures(self.steps)
+        with torch.autocast(mid.device.type, torch.bfloat16, enabled=self._half):
+            estimates = self._separator(mid)
+        loss = self._loss(estimates, targets, mid)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self._separator.parameters(), train.max_grad_norm)
+        self._optimizer.step()
+        self.steps += 1
+        # The first average is over all steps, or the initial weights would be remembered too long.
+        keep = min(train.average, self.steps / (10.0 + self.steps))
+        with torch.no_grad():
+            pairs = zip(self.averaged.parameters(), self._separator.parameters(), strict=True)
+            for average, weight in pairs:
+                average.lerp_(weight, 1.0 - keep)
+            self._sums += torch.stack([loss.detach(), norm])
+        self._summed += 1
+
+    def figures(self) -> dict[str, float]:
+        """Mean loss (dB) and gradient norm since the last call, and the learning rate.
+
+        Raises:
+            AuralNavError: a loss or gradient was NaN or infinite.
+        """
+        loss, norm = (self._sums / max(self._summed, 1)).tolist()
+        self._sums.zero_()
+        self._summed = 0
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise AuralNavError(
+                f"training diverged by step {self.steps} (a loss or gradient is not finite); lower "
+                f"train.learning_rate or train.max_grad_norm, or use --set train.precision=fp32"
+            )
+        rate = self._optimizer.param_groups[0]["lr"]
+        return {"train/loss": loss, "train/grad_norm": norm, "train/learning_rate": rate}
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the training depends on: numbers and tensors."""
+        return {
+            "steps": self.steps,
+            "separator": dict(self._separator.state_dict()),
+            "averaged": dict(self.averaged.state_dict()),
+            "optimizer": self._optimizer.state_dict(),
+            "sums": self._sums,
+            "summed": self._summed,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a `state()` of a training with the same experiment."""
+        self.steps = state["steps"]
+        self._separator.load_state_dict(state["separator"])
+        self.averaged.load_state_dict(state["averaged"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._sums = state["sums"].to(self._sums.device)
+        self._summed = state["summed"]

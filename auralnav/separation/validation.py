@@ -1,0 +1,155 @@
+"""Fixed held-out mixtures on which a separator's training is judged: other rooms, other instances of the sounds.
+
+These choose the best weights, so they share no sound with evaluation either: see :mod:`auralnav.separation.clip_pool`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auralnav.envs.acoustics.head import spherical_head
+from auralnav.envs.acoustics.sounds import CLASSES
+from auralnav.envs.acoustics.tail import noise_bank
+from auralnav.separation.clip_pool import VALIDATION_SEEDS, clip_pool
+from auralnav.separation.mixtures import MixtureRecipe, MixtureRenderer, draw_mixtures
+from auralnav.separation.room_pool import RoomRecipe, room_pool
+from auralnav.separation.scores import separation_score
+
+SECONDS = 2.0
+LEVEL_DB = 2.5
+"""Sources lie so far or less from their common level: any two within ±5 dB."""
+
+_SEED = 1_000_003  # of rooms and mixtures; no training's, whose rooms have seeds of two numbers more
+_BATCH = 16
+_MOST = 30.0  # dB that count in the score: a source alone could else outweigh all that is mixed
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Mixtures of one kind: how many sources, and the rooms' reverberation time in s (0: none)."""
+
+    name: str
+    active: int
+    rt60: float
+
+
+KINDS = (
+    Kind("2_anechoic", 2, 0.0),
+    Kind("2_rt60_0.3", 2, 0.3),
+    Kind("3_anechoic", 3, 0.0),
+    Kind("1_rt60_0.3", 1, 0.3),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationSet:
+    """Mixtures of one kind, on the CPU.
+
+    Attributes:
+        kind: what they are.
+        mid: float32 [M, N].
+        targets: float32 [M, kind.active, N].
+        sounds: int64 [M, kind.active] classes of the sources.
+    """
+
+    kind: Kind
+    mid: Tensor
+    targets: Tensor
+    sounds: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What a separator makes of a validation set.
+
+    Attributes:
+        si_sdr: float64 [M, active] dB.
+        improvement: float64 [M, active] dB of SI-SDR over the mixture's.
+        level_error: float64 [M, active] dB by which the estimates are louder than the sources.
+        leak: float64 [M] energy of the outputs without a source over the mixture's, dB, at least −100; without such
+            outputs −100.
+        sounds: as in the set.
+    """
+
+    si_sdr: np.ndarray
+    improvement: np.ndarray
+    level_error: np.ndarray
+    leak: np.ndarray
+    sounds: np.ndarray
+
+    def by_pair(self) -> dict[tuple[str, str], float]:
+        """Mean improvement, dB, of each pair of classes that the mixtures hold (of two sources)."""
+        found: dict[tuple[str, str], list[float]] = {}
+        for (a, b), gains in zip(np.sort(self.sounds, axis=1), self.improvement, strict=True):
+            found.setdefault((CLASSES[a], CLASSES[b]), []).append(float(gains.mean()))
+        return {pair: float(np.mean(values)) for pair, values in sorted(found.items())}
+
+
+def validation_sets(mixtures: int, sample_rate: int, kinds: Sequence[Kind] = KINDS) -> list[ValidationSet]:
+    """`mixtures` mixtures of SECONDS of each kind, each in a room of its own."""
+    clips = clip_pool(VALIDATION_SEEDS, sample_rate)
+    noise = noise_bank(spherical_head(sample_rate)).mean(axis=0)
+    sets = []
+    for number, kind in enumerate(kinds):
+        rt60 = (kind.rt60, kind.rt60) if kind.rt60 else (0.0, 0.0)
+        rooms = RoomRecipe(mixtures, kind.active, rt60, float(not kind.rt60), sample_rate, _SEED + number)
+        renderer = MixtureRenderer(room_pool(rooms, None), clips, noise, sample_rate)
+        recipe = MixtureRecipe(active=(0.0,) * (kind.active - 1) + (1.0,), level_db=LEVEL_DB)
+        draw = draw_mixtures(
+            np.random.default_rng([_SEED, number]),
+            recipe,
+            mixtures,
+            round(SECONDS * sample_rate),
+            kind.active,
+            renderer.room_shape,
+            renderer.clip_shape,
+            sample_rate,
+        )
+        draw.rooms[:] = np.arange(mixtures)
+        mid, targets = renderer.render(draw)
+        sets.append(ValidationSet(kind, mid, targets, draw.sounds))
+    return sets
+
+
+@torch.no_grad()
+def judge(separator: nn.Module, mixtures: ValidationSet, device: torch.device | str = "cpu") -> Judgement:
+    """Separate a validation set (mid [B, N] → sources [B, K, N]) and score it with the best permutation."""
+    parts: list[tuple[Tensor, ...]] = []
+    for first in range(0, len(mixtures.mid), _BATCH):
+        mid = mixtures.mid[first : first + _BATCH]
+        targets = mixtures.targets[first : first + _BATCH]
+        estimates = separator(mid.to(device)).float().cpu()
+        score = separation_score(estimates, targets, mid)
+        energies = estimates.double().square().sum(-1)
+        chosen = energies.gather(1, score.order)
+        errors = 10.0 * torch.log10((chosen + 1e-12) / (targets.double().square().sum(-1) + 1e-12))
+        rest = (energies.sum(1) - chosen.sum(1)).clamp(min=0.0) / mid.double().square().sum(-1)
+        parts.append((score.si_sdr, score.improvement, errors, 10.0 * torch.log10(rest.clamp(min=1e-10))))
+    si_sdr, improvement, level_error, leak = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+    return Judgement(si_sdr, improvement, level_error, leak, mixtures.sounds)
+
+
+def figures(
+    separator: nn.Module, sets: Sequence[ValidationSet], device: torch.device | str = "cpu"
+) -> dict[str, float]:
+    """What is logged of a separator, dB: SI-SDRi of each kind (SI-SDR of a source alone), and the `score`.
+
+    The score is the mean over the kinds, with at most 30 dB of each; `level_error` is the mean size of the
+    estimates' level errors, `leak` the mean level of the outputs that should be silent, both over all kinds.
+    """
+    judged = [(mixtures.kind, judge(separator, mixtures, device)) for mixtures in sets]
+    values = {
+        ("si_sdri_" if kind.active > 1 else "si_sdr_") + kind.name: float(
+            np.mean(found.improvement if kind.active > 1 else found.si_sdr)
+        )
+        for kind, found in judged
+    }
+    score = float(np.mean([min(value, _MOST) for value in values.values()]))
+    level_error = float(np.mean(np.concatenate([np.abs(found.level_error).ravel() for _, found in judged])))
+    leak = float(np.mean(np.concatenate([found.leak for _, found in judged])))
+    return {**values, "level_error": level_error, "leak": leak, "score": score}
