@@ -1,8 +1,10 @@
 """Spatial cues of each separated source: where it is and how loud, read from the two-ear mixture through its mask.
 
-Direction is read where a source is alone: bins count by the eighth power of their mask, and by how far they rise
-above their own recent past, since the direct sound comes before its reflections (the precedence effect; Litovsky
-et al., JASA 106, 1999).
+Direction is read where a source is alone: bins count by the eighth power of their mask. And it is read at onsets, for
+the direct sound comes before its reflections (the precedence effect; Litovsky et al., JASA 106, 1999): a bin of
+energy E counts by (E / (E + P))⁶, P being the largest energy that it had before, decayed. Powers, gate and knee are
+those with the smallest errors of direction in rendered scenes, anechoic and reverberant, with oracle masks and with
+masks that leak.
 """
 
 from __future__ import annotations
@@ -155,21 +157,23 @@ class SpatialCues(nn.Module):
     def _weighted_sums(
         self, ears: torch.Tensor, power: torch.Tensor, masks: torch.Tensor, energy: torch.Tensor
     ) -> torch.Tensor:
-        """A, B, 2 Re C and 2 Im C of each source, [B, K, F, 4]."""
-        # By its own largest value, or the eighth power of a weak source's mask would vanish in float32.
+        """A, B, 2 Re C and 2 Im C of each source, [B, K, F, 4], on a scale of each block's own."""
+        # Relative to the loudest bin, and masks to their own largest value: weights of faint sources stay float32s.
+        loudest = power.detach().amax(dim=(1, 2, 3)).clamp(min=_TINY)[:, None, None, None]
         alone = masks / masks.detach().amax(dim=(-1, -2), keepdim=True).clamp(min=_TINY)
-        weights = alone.square().square().square() * self._onsets(energy)
+        weights = alone.square().square().square() * self._onsets(energy / loudest)
         cross = 2.0 * ears[:, 0] * ears[:, 1].conj()
-        parts = torch.stack([power[:, 0], power[:, 1], cross.real, cross.imag], dim=-1)
+        parts = torch.stack([power[:, 0], power[:, 1], cross.real, cross.imag], dim=-1) / loudest
         return torch.einsum("bktf,btfq->bkfq", weights, parts)
 
     def _onsets(self, energy: torch.Tensor) -> torch.Tensor:
-        """(E / (E + P))³ with P the largest energy before, decayed: near 1 where the energy [.., T, F] has risen."""
+        """(E / (E + P))⁶ with P the largest energy before, decayed: near 1 where the energy [.., T, F] has risen."""
         size = torch.log(energy + _TINY)
         decay = self.recent * torch.arange(size.shape[-2], device=size.device, dtype=size.dtype)[:, None]
         past = torch.cummax(size + decay, dim=-2).values[..., :-1, :] - decay[:-1]
         past = torch.cat([size[..., :1, :], past], dim=-2)
-        return torch.sigmoid(size - past) ** 3
+        rise = torch.sigmoid(size - past)
+        return (rise * rise * rise).square()  # pow takes five times as long
 
     def _differences(self, sums: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The four phase and two level features of A, B, 2 Re C and 2 Im C [B, K, F, 4]; each [B, K]."""

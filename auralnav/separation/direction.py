@@ -24,7 +24,7 @@ SHARPNESS = 100.0
 KNEE_HZ = 6000.0
 """Frequencies count 1 / (1 + (f / knee)²) in the match: higher ones, whose phase turns round more often, less."""
 
-GATE = 3e-3
+GATE = 1e-3
 """Frequencies this share of the source's strongest count half in the match, weaker ones less."""
 
 _TINY = 1e-18  # its square is still a float32, so that gradients of quotients by it stay finite

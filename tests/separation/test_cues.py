@@ -56,7 +56,7 @@ def reference_masked(left: np.ndarray, right: np.ndarray, masks: np.ndarray) -> 
         past = energy.copy()
         for t in range(1, len(energy)):
             past[t] = np.max([energy[s] * np.exp(-(t - 1 - s) * 0.016 / 0.045) for s in range(t)], axis=0)
-        weight = (mask / mask.max()) ** 8 * (energy / (energy + past)) ** 3
+        weight = (mask / mask.max()) ** 8 * (energy / (energy + past)) ** 6
         a, b, c = ((weight * x).sum(axis=0) for x in (abs(left) ** 2, abs(right) ** 2, left * right.conj()))
         row = []
         for low, high in ((80, 741), (741, 1500)):
@@ -75,7 +75,7 @@ def reference_masked(left: np.ndarray, right: np.ndarray, masks: np.ndarray) -> 
             size = np.sqrt(abs(p) ** 2 + abs(q) ** 2)
             p, q = p / size, q / size
             explained = abs(p) ** 2 * a + abs(q) ** 2 * b + 2 * (p.conj() * q * c).real
-            count = (a + b) / (a + b + 3e-3 * (a + b).max()) / (1 + (frequency / 6000) ** 2) * (frequency >= 80)
+            count = (a + b) / (a + b + 1e-3 * (a + b).max()) / (1 + (frequency / 6000) ** 2) * (frequency >= 80)
             match.append(np.sum(count * (2 * explained / (a + b) - 1)) / count.sum())
         likely = np.exp(100 * (np.array(match) - max(match)))
         likely /= likely.sum()
