@@ -68,6 +68,8 @@ class SequenceReplay:
         n_steps: rewards in a return before the bootstrap.
         gamma: discount.
         state_size: numbers of a memory state, 0 for none.
+        history: observations are stacks of so many frames along their first axis, the newest last and zeros before
+            an episode's beginning (as `HistoryStack` makes them): only the newest is stored.
         exact: store floats as float32 always (see `storage_dtype`).
 
     Raises:
@@ -88,6 +90,7 @@ class SequenceReplay:
         n_steps: int = 1,
         gamma: float = 0.99,
         state_size: int = 0,
+        history: int = 1,
         exact: bool = False,
     ) -> None:
         if optimize_memory_usage:
@@ -105,12 +108,14 @@ class SequenceReplay:
             )
         self.seq_len, self.burn_in, self.n_steps, self.gamma = seq_len, burn_in, n_steps, gamma
         self.length = burn_in + seq_len + n_steps
+        self.history = history
         self.rows = buffer_size // n_envs // seq_len * seq_len
-        if self.rows < self.length:
-            need = -(-self.length // seq_len) * seq_len * n_envs
+        fewest = self.length + history - 1
+        if self.rows < fewest:
+            need = -(-fewest // seq_len) * seq_len * n_envs
             raise ConfigError(
                 f"buffer_size: {buffer_size} is less than a sequence of burn_in + seq_len + n_steps = "
-                f"{self.length} rows in each of {n_envs} worlds; use at least {need}"
+                f"{fewest} rows in each of {n_envs} worlds; use at least {need}"
             )
         self.device, self.n_envs = torch.device(device), n_envs
         parts = (
@@ -120,7 +125,7 @@ class SequenceReplay:
         )
         total = n_envs * self.rows
         self._observations = {
-            key: np.zeros((total, *(part.shape or ())), storage_dtype(part, exact))
+            key: np.zeros((total, *self._frame_shape(key, part)), storage_dtype(part, exact))
             for key, part in parts.items()
         }
         self._actions = np.zeros(total, smallest_integer(0, int(action_space.n) - 1))
@@ -130,6 +135,15 @@ class SequenceReplay:
         self.written = np.zeros(n_envs, np.int64)
         """Rows ever written, a world."""
         self.allocate_states(state_size)
+
+    def _frame_shape(self, key: str, part: spaces.Space) -> tuple[int, ...]:
+        """Of the newest frame of a part of the observation."""
+        shape = part.shape or ()
+        if self.history == 1:
+            return shape
+        if not shape or shape[0] % self.history:
+            raise ConfigError(f"observation {key or part}: not a stack of {self.history} frames; give env.history")
+        return shape[0] // self.history, *shape[1:]
 
     def allocate_states(self, state_size: int) -> None:
         """Make room for memory states of another size, while the replay is still empty."""
@@ -189,7 +203,9 @@ class SequenceReplay:
     def _put_observations(self, at: np.ndarray, observations: Observations) -> None:
         parts = observations if isinstance(observations, dict) else {"": observations}
         for key, ring in self._observations.items():
-            ring[at] = parts[key]
+            # Of a stack the newest frame: the last rows of its first axis, whether of one world or of many.
+            value, axis = np.asarray(parts[key]), -ring.ndim + 1
+            ring[at] = value if self.history == 1 else np.split(value, self.history, axis)[-1]
 
     def _append(self, worlds: np.ndarray, states: torch.Tensor) -> np.ndarray:
         """Places of the next row of some worlds; their memory is stored where a block begins."""
@@ -202,16 +218,23 @@ class SequenceReplay:
             self._states[(chosen * self.rows + heads[begins]) // self.seq_len] = values.cpu().numpy()
         return worlds * self.rows + heads
 
+    def _newest(self) -> np.ndarray:
+        """Where the newest row of each world lies, int64 [N]."""
+        return self._worlds * self.rows + (self.written - 1) % self.rows
+
+    def running(self) -> np.ndarray:
+        """Worlds whose newest row is not the last of an episode, bool [N]."""
+        ended = self._flags[self._newest()] & (TERMINATED | TRUNCATED | TERMINAL) != 0
+        return (self.written > 0) & ~ended
+
     def cut_episodes(self) -> None:
         """Let each running episode end with its newest row, as if cut off there.
 
         For worlds that start anew. The observation after the newest action was never stored, so the newest
         row becomes the terminal observation of the action before it.
         """
-        worlds = self._worlds[self.written > 0]
-        newest = worlds * self.rows + (self.written[worlds] - 1) % self.rows
-        running = self._flags[newest] & (TERMINATED | TRUNCATED | TERMINAL) == 0
-        worlds, newest = worlds[running], newest[running]
+        worlds = self._worlds[self.running()]
+        newest = self._newest()[worlds]
         goes_on = self._flags[newest] & FIRST == 0
         previous = worlds * self.rows + (self.written[worlds] - 2) % self.rows
         self._flags[previous[goes_on]] |= TRUNCATED
@@ -226,7 +249,9 @@ class SequenceReplay:
         Raises:
             ConfigError: not one whole sequence has been stored yet.
         """
-        first = -(-np.maximum(self.written - self.rows, 0) // self.seq_len)
+        # The oldest rows of a full ring have lost the frames before them.
+        oldest = self.written - self.rows
+        first = -(-np.where(oldest > 0, oldest + self.history - 1, 0) // self.seq_len)
         last = (self.written - 1 - self.burn_in - self.n_steps) // self.seq_len
         ends = np.cumsum(np.maximum(last - first + 1, 0))
         if not ends[-1]:
@@ -246,12 +271,10 @@ class SequenceReplay:
         known = steps <= newest
         # Past the newest row it is repeated, so that what looks at every row (running statistics of a features
         # extractor) meets neither rows of an older round nor empty ones.
-        at = worlds[:, None] * self.rows + np.minimum(steps, newest) % self.rows
+        at = self._places(worlds, np.minimum(steps, newest))
         flags = np.where(known, self._flags[at], 0)
         rewards = self._rewards[at]
-        observations: Any = {key: ring[at] for key, ring in self._observations.items()}
-        if "" in observations:
-            observations = observations[""]
+        observations: Any = self.observations_at(worlds, np.minimum(steps, newest))
         if env is not None:
             rewards, observations = env.normalize_reward(rewards), env.normalize_obs(observations)
         learned = slice(self.burn_in, self.burn_in + self.seq_len)
@@ -271,6 +294,28 @@ class SequenceReplay:
             bootstraps=self._tensor(np.arange(self.seq_len) + count),
             mask=self._tensor(has_action & (terminated | reached)),
         )
+
+    def _places(self, worlds: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Where rows [M, T] (counted from a world's first) of worlds [M] lie in the rings."""
+        return worlds[:, None] * self.rows + steps % self.rows
+
+    def observations_at(self, worlds: np.ndarray, steps: np.ndarray) -> Any:
+        """Observations [M, T, *shape] of rows [M, T] of worlds [M], or a dict of such; stacks are put together."""
+        at = self._places(worlds, steps)
+        frames = {key: [ring[at]] for key, ring in self._observations.items()}
+        inside = np.ones(at.shape, bool)
+        for age in range(1, self.history):
+            # A frame is of the same episode while no row after it is a first one.
+            inside &= self._flags[self._places(worlds, steps - age + 1)] & FIRST == 0
+            at = self._places(worlds, steps - age)
+            for key, ring in self._observations.items():
+                mask = inside.reshape(*inside.shape, *(1,) * (ring.ndim - 1))
+                frames[key].append(np.where(mask, ring[at], ring.dtype.type(0)))
+        stacked = {
+            key: parts[0] if self.history == 1 else np.concatenate(parts[::-1], axis=2)
+            for key, parts in frames.items()
+        }
+        return stacked.get("", stacked)
 
     def _returns(self, rewards: np.ndarray, flags: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Discounted sums [M, L] of the rewards to come, their number, and whether the episode terminated."""

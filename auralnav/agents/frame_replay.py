@@ -1,0 +1,127 @@
+"""SB3's replay interface over a `SequenceReplay`: every frame is stored once, whatever the stacks and returns.
+
+SB3's own buffers keep each observation twice, and a stack of k frames keeps each frame 2k times: with sound in the
+observation that is what fills the memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+
+from auralnav.agents.memory_replay import Observations, SequenceReplay
+
+
+class FrameReplay:
+    """Single transitions of n-step returns, for a Q-network without memory; vectors and Dict observations alike.
+
+    Args:
+        buffer_size: rows of all worlds together; an episode that is cut off takes one more than it has steps.
+        observation_space, action_space, device, n_envs, optimize_memory_usage: as `SequenceReplay`'s.
+        history: frames in the stacks that observations are.
+        n_steps: rewards in a return before the bootstrap.
+        gamma: discount.
+
+    Raises:
+        ConfigError: a buffer that holds no whole transition, or observations that are no such stacks.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        device: torch.device | str = "cpu",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        *,
+        history: int = 1,
+        n_steps: int = 1,
+        gamma: float = 0.99,
+    ) -> None:
+        self.sequences = SequenceReplay(
+            buffer_size, observation_space, action_space, device, n_envs, optimize_memory_usage,
+            seq_len=1, burn_in=0, n_steps=n_steps, gamma=gamma, history=history,
+        )  # fmt: skip
+        self._no_states = torch.zeros(n_envs, 0)
+
+    def size(self) -> int:
+        """Rows held, of all worlds together."""
+        return self.sequences.size()
+
+    def add(
+        self,
+        obs: Observations,
+        next_obs: Observations,
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Store one step of every world, as SB3 gives it: `next_obs` holds the terminal observations."""
+        cut_off = np.array([bool(info.get("TimeLimit.truncated")) for info in infos]) & done
+        terminal = {
+            world: {key: part[world] for key, part in next_obs.items()}
+            if isinstance(next_obs, dict)
+            else next_obs[world]
+            for world in np.flatnonzero(cut_off).tolist()
+        }
+        self.sequences.add(
+            obs,
+            action,
+            reward,
+            ~self.sequences.running(),
+            done & ~cut_off,
+            cut_off,
+            terminal,
+            self._no_states,
+            self._no_states,
+        )
+
+    def sample(self, batch_size: int, env: Any = None) -> ReplayBufferSamples:
+        """Transitions drawn evenly: observations [B, …], the rest [B, 1]; `env` is SB3's `VecNormalize`, if any.
+
+        The next observation is the one after the last reward of the return, and `discounts` its weight, 0 at an
+        episode's end.
+
+        Raises:
+            ConfigError: no whole transition has been stored yet.
+        """
+        parts: list[ReplayBufferSamples] = []
+        missing = batch_size
+        while missing:
+            # A few rows hold terminal observations and no action: others are drawn in their place.
+            batch = self.sequences.sample(missing, env)
+            good = batch.mask[:, 0]
+            after = batch.bootstraps[:, 0]
+            discounts = batch.discounts[good]
+            parts.append(
+                ReplayBufferSamples(
+                    observations=_rows(batch.observations, good, torch.zeros_like(after)),
+                    actions=batch.actions[good],
+                    next_observations=_rows(batch.observations, good, after),
+                    dones=(discounts == 0).float(),
+                    rewards=batch.returns[good],
+                    discounts=discounts,
+                )
+            )
+            missing -= len(discounts)
+        return parts[0] if len(parts) == 1 else ReplayBufferSamples(*map(_joined, zip(*parts, strict=True)))
+
+
+def _rows(observations: Any, good: torch.Tensor, rows: torch.Tensor) -> Any:
+    """Row `rows[i]` of each good sequence of observations [M, T, …]."""
+    if isinstance(observations, dict):
+        return {key: _rows(part, good, rows) for key, part in observations.items()}
+    chosen = torch.arange(len(rows), device=rows.device)[good]
+    return observations[chosen, rows[good]]
+
+
+def _joined(parts: tuple[Any, ...]) -> Any:
+    if isinstance(parts[0], dict):
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    return torch.cat(parts)
