@@ -95,15 +95,14 @@ class FrameReplay:
         missing = batch_size
         while missing:
             # A few rows hold terminal observations and no action: others are drawn in their place.
-            batch = self.sequences.sample(missing, env)
+            batch = self.sequences.sample(missing, env, ends_only=True)
             good = batch.mask[:, 0]
-            after = batch.bootstraps[:, 0]
             discounts = batch.discounts[good]
             parts.append(
                 ReplayBufferSamples(
-                    observations=_rows(batch.observations, good, torch.zeros_like(after)),
+                    observations=_rows(batch.observations, good, 0),
                     actions=batch.actions[good],
-                    next_observations=_rows(batch.observations, good, after),
+                    next_observations=_rows(batch.observations, good, 1),
                     dones=(discounts == 0).float(),
                     rewards=batch.returns[good],
                     discounts=discounts,
@@ -113,12 +112,11 @@ class FrameReplay:
         return parts[0] if len(parts) == 1 else ReplayBufferSamples(*map(_joined, zip(*parts, strict=True)))
 
 
-def _rows(observations: Any, good: torch.Tensor, rows: torch.Tensor) -> Any:
-    """Row `rows[i]` of each good sequence of observations [M, T, …]."""
+def _rows(observations: Any, good: torch.Tensor, row: int) -> Any:
+    """One row of each good sequence of observations [M, 2, …]."""
     if isinstance(observations, dict):
-        return {key: _rows(part, good, rows) for key, part in observations.items()}
-    chosen = torch.arange(len(rows), device=rows.device)[good]
-    return observations[chosen, rows[good]]
+        return {key: part[good, row] for key, part in observations.items()}
+    return observations[good, row]
 
 
 def _joined(parts: tuple[Any, ...]) -> Any:

@@ -241,10 +241,11 @@ class SequenceReplay:
         self._flags[newest] |= TERMINAL
         self._rewards[newest] = 0.0
 
-    def sample(self, batch_size: int, env: Any = None) -> SequenceBatch:
+    def sample(self, batch_size: int, env: Any = None, ends_only: bool = False) -> SequenceBatch:
         """`batch_size` sequences, drawn evenly from all stored states with a known target behind them.
 
-        `env` is SB3's `VecNormalize`, where one is used: what was stored raw is given out normalised.
+        `env` is SB3's `VecNormalize`, where one is used: what was stored raw is given out normalised; `ends_only`
+        as for `sequences`.
 
         Raises:
             ConfigError: not one whole sequence has been stored yet.
@@ -262,10 +263,15 @@ class SequenceReplay:
         drawn = np.random.randint(0, ends[-1], batch_size)
         worlds = np.searchsorted(ends, drawn, side="right")
         blocks = drawn - np.concatenate(([0], ends))[worlds] + first[worlds]
-        return self.sequences(worlds, blocks * self.seq_len, env)
+        return self.sequences(worlds, blocks * self.seq_len, env, ends_only)
 
-    def sequences(self, worlds: np.ndarray, rows: np.ndarray, env: Any = None) -> SequenceBatch:
-        """The sequences [M] that begin with `rows` (counted from a world's first, multiples of seq_len)."""
+    def sequences(
+        self, worlds: np.ndarray, rows: np.ndarray, env: Any = None, ends_only: bool = False
+    ) -> SequenceBatch:
+        """The sequences [M] that begin with `rows` (counted from a world's first, multiples of seq_len).
+
+        With `ends_only`, of sequences of one step only that step's observation and the one whose value is added: T = 2.
+        """
         steps = rows[:, None] + np.arange(self.length)  # [M, T]
         newest = self.written[worlds, None] - 1
         known = steps <= newest
@@ -273,12 +279,17 @@ class SequenceReplay:
         # extractor) meets neither rows of an older round nor empty ones.
         at = self._places(worlds, np.minimum(steps, newest))
         flags = np.where(known, self._flags[at], 0)
-        rewards = self._rewards[at]
-        observations: Any = self.observations_at(worlds, np.minimum(steps, newest))
-        if env is not None:
-            rewards, observations = env.normalize_reward(rewards), env.normalize_obs(observations)
+        rewards = self._rewards[at] if env is None else env.normalize_reward(self._rewards[at])
         learned = slice(self.burn_in, self.burn_in + self.seq_len)
         returns, count, terminated = self._returns(rewards, flags)
+        bootstraps = np.arange(self.seq_len) + count
+        seen = np.minimum(steps, newest)
+        if ends_only:
+            seen = np.take_along_axis(seen, np.pad(bootstraps, ((0, 0), (1, 0))), axis=1)
+            bootstraps = np.ones_like(bootstraps)
+        observations: Any = self.observations_at(worlds, seen)
+        if env is not None:
+            observations = env.normalize_obs(observations)
         reached = steps[:, learned] + count <= newest
         has_action = known[:, learned] & (flags[:, learned] & TERMINAL == 0)
         states = self._states[(worlds * self.rows + rows % self.rows) // self.seq_len]
@@ -291,7 +302,7 @@ class SequenceReplay:
             actions=self._tensor(self._actions[at[:, learned]]).long(),
             returns=self._tensor(returns),
             discounts=self._tensor(np.where(terminated, 0.0, self.gamma**count).astype(np.float32)),
-            bootstraps=self._tensor(np.arange(self.seq_len) + count),
+            bootstraps=self._tensor(bootstraps),
             mask=self._tensor(has_action & (terminated | reached)),
         )
 
