@@ -46,7 +46,7 @@ def train(
         bool, typer.Option("--export-zip", help="Also write SB3's policy.zip at the end.")
     ] = False,
 ) -> None:
-    """Train an agent, or continue a training."""
+    """Train an agent or a separator, or continue a training."""
     changes = list(overrides or ())
     if seed is not None:
         changes.append(f"train.seed={seed}")
@@ -56,21 +56,39 @@ def train(
         raise typer.BadParameter("give either an experiment or --resume RUN")
     if resume is not None and run_dir is not None:
         raise typer.BadParameter("--run-dir is for a new run; a resumed one stays in its folder")
-    from auralnav.configs.load import load_config
+    from auralnav.configs.load import load_experiment
+    from auralnav.configs.separator import SeparatorExperiment
 
     # Checked before the heavy imports: a typo answers at once.
-    checked = load_config(config, changes) if config is not None else None
-    from auralnav.agents import train as training
+    if config is not None:
+        checked = load_experiment(config, changes)
+    else:
+        from auralnav.agents.run_folder import RunFolder
 
+        assert resume is not None
+        checked = RunFolder.open(resume).load_experiment()
     console = cli_people.console()
+    timed_out = False
     try:
-        if checked is not None:
-            result = training.start(checked, run_dir, track=track, export_zip=export_zip, console=console)
+        if isinstance(checked, SeparatorExperiment):
+            if export_zip:
+                raise typer.BadParameter("--export-zip is for agents; a separator has no policy")
+            from auralnav.agents import train_separator
+
+            if resume is None:
+                result = train_separator.start(checked, run_dir, track=track, console=console)
+            else:
+                result = train_separator.resume(resume, tuple(changes), track=track, console=console)
+            timed_out = result.timed_out
         else:
-            assert resume is not None
-            result = training.resume(
-                resume, tuple(changes), track=track, export_zip=export_zip, console=console
-            )
+            from auralnav.agents import train as training
+
+            if resume is None:
+                result = training.start(checked, run_dir, track=track, export_zip=export_zip, console=console)
+            else:
+                result = training.resume(
+                    resume, tuple(changes), track=track, export_zip=export_zip, console=console
+                )
     except KeyboardInterrupt:
         typer.echo("quit at once; the last checkpoint stands", err=True)
         raise typer.Exit(130) from None
@@ -84,9 +102,10 @@ def train(
     trained = result.steps - result.first_step
     if trained:
         share = f", {trained:,} of them now" if result.first_step else ""
+        end = "time is up" if timed_out else "done"
+        speed = f"{result.steps_per_second:,.{0 if result.steps_per_second >= 10 else 1}f}"
         words = (
-            f"done: {result.steps:,} steps{share}, in {result.seconds:,.0f} s, "
-            f"{result.steps_per_second:,.0f} steps/s; run folder: {where}"
+            f"{end}: {result.steps:,} steps{share}, in {result.seconds:,.0f} s, {speed} steps/s; run folder: {where}"
         )
     else:
         words = (
@@ -99,12 +118,14 @@ def train(
 @app.command()
 def configs() -> None:
     """The experiments that come with the package."""
-    from auralnav.configs.load import config_names, load_config
+    from auralnav.configs.load import config_names, load_experiment
+    from auralnav.configs.separator import SeparatorExperiment
 
     rows = []
     for name in config_names():
-        config = load_config(name)
-        detail = f"{config.algorithm} on {config.env.id}, {config.train.total_steps:,} steps"
+        config = load_experiment(name)
+        task = f"{config.separator.sources} sources" if isinstance(config, SeparatorExperiment) else config.env.id
+        detail = f"{config.algorithm} on {task}, {config.train.total_steps:,} steps"
         rows.append((name, config.description, detail))
     _print_list("experiment", rows)
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from auralnav.agents.resume_store import ResumeStore
-from auralnav.configs.load import dump_config, parse_config
+from auralnav.configs.load import Experiment, dump_config, parse_config, parse_experiment
 from auralnav.configs.schema import ExperimentConfig
+from auralnav.configs.separator import SeparatorExperiment
 from auralnav.errors import CheckpointError, ConfigError
 from auralnav.files import write_json, write_text
 from auralnav.provenance import hardware, package_versions, source_commit
@@ -41,7 +42,7 @@ class RunFolder:
         self.resume = ResumeStore(path / "resume")
 
     @classmethod
-    def create(cls, config: ExperimentConfig, path: Path | None) -> RunFolder:
+    def create(cls, config: Experiment, path: Path | None) -> RunFolder:
         """Make the folder of a new run; without a path it is `runs/<name>-seed<seed>-<time>`.
 
         Raises:
@@ -88,13 +89,32 @@ class RunFolder:
             )
         return run
 
-    def load_config(self, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
-        """The run's own config, with overrides.
+    def load_experiment(self, overrides: tuple[str, ...] = ()) -> Experiment:
+        """The run's own config, with overrides, whatever it trains.
 
         Raises:
             ConfigError: it has been edited into something wrong.
         """
+        return parse_experiment(self.config.read_text(encoding="utf-8"), overrides, source=str(self.config))
+
+    def load_config(self, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
+        """The run's own config, with overrides, of a run that trains an agent.
+
+        Raises:
+            ConfigError: it has been edited into something wrong, or trains a separator.
+        """
         return parse_config(self.config.read_text(encoding="utf-8"), overrides, source=str(self.config))
+
+    def load_separator_config(self, overrides: tuple[str, ...] = ()) -> SeparatorExperiment:
+        """The run's own config, with overrides, of a run that trains a separator.
+
+        Raises:
+            ConfigError: it has been edited into something wrong, or trains an agent.
+        """
+        config = self.load_experiment(overrides)
+        if not isinstance(config, SeparatorExperiment):
+            raise ConfigError(f"{self.config}: trains an agent, not a separator; give the run of a separator")
+        return config
 
     def training_facts(self, policy: Path, step: int) -> dict[str, Any]:
         """{"steps", "wall_seconds"} of the training that led to the weights in `policy`, saved at `step`.
@@ -107,7 +127,7 @@ class RunFolder:
         same = known.get("step") == step and "wall_seconds" in known
         return {"steps": step, **({"wall_seconds": known["wall_seconds"]} if same else {})}
 
-    def describe(self, config: ExperimentConfig) -> None:
+    def describe(self, config: Experiment) -> None:
         """Write config.yaml and env.json, and append this process's command to command.txt."""
         write_text(self.config, dump_config(config))
         write_json(self.env, describe_environment(config))
@@ -115,11 +135,13 @@ class RunFolder:
         write_text(self.command, f"{earlier}{shlex.join(sys.argv)}\n")
 
 
-def describe_environment(config: ExperimentConfig) -> dict[str, Any]:
+def describe_environment(config: Experiment) -> dict[str, Any]:
     """Ids, arguments, package versions, machine and commit."""
+    task: dict[str, Any] = {}
+    if isinstance(config, ExperimentConfig):
+        task = {"env_id": config.env.id, "env_kwargs": config.env.model_dump(mode="json", exclude_none=True)}
     return {
-        "env_id": config.env.id,
-        "env_kwargs": config.env.model_dump(mode="json", exclude_none=True),
+        **task,
         "algorithm": config.algorithm,
         "seed": config.train.seed,
         "packages": package_versions(),

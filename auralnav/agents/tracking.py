@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.logger import KVWriter, filter_excluded_keys
 
-from auralnav.configs.schema import ExperimentConfig
+from auralnav.configs.load import Experiment
 from auralnav.errors import AuralNavError, MissingDependencyError
 from auralnav.files import write_json
 
@@ -53,7 +53,7 @@ class WandbLog(KVWriter):
         AuralNavError: it cannot begin, for example without the network or with a wrong key.
     """
 
-    def __init__(self, config: ExperimentConfig, folder: Path) -> None:
+    def __init__(self, config: Experiment, folder: Path) -> None:
         wandb = import_wandb()
         self.mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
         path = folder / _ID_FILE

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from auralnav.agents.run_folder import RunFolder
+from auralnav.errors import CheckpointError
 from auralnav.files import is_full_disk
 
 
@@ -24,8 +26,10 @@ class Stop:
 
 
 @contextmanager
-def stop_signals(say: Callable[[str], None]) -> Iterator[Stop]:
-    """Turn the first SIGINT or SIGTERM into a request to stop; a second one raises KeyboardInterrupt."""
+def stop_signals(
+    say: Callable[[str], None], words: str = "stopping after this rollout, with a checkpoint"
+) -> Iterator[Stop]:
+    """Turn the first SIGINT or SIGTERM into a request to stop, and say so; a second one raises KeyboardInterrupt."""
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -33,7 +37,7 @@ def stop_signals(say: Callable[[str], None]) -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.number = number
         try:
-            say("stopping after this rollout, with a checkpoint; once more to quit at once")
+            say(f"{words}; once more to quit at once")
         except RuntimeError:  # the signal came in the middle of another write to the same stream
             pass
 
@@ -78,3 +82,18 @@ def quiet_writer_threads() -> Iterator[None]:
         yield
     finally:
         threading.excepthook = before
+
+
+@contextmanager
+def full_disk_in_one_line(run: RunFolder) -> Iterator[None]:
+    """Around everything, and not where files are written: closing a log after an error may fail once more."""
+    try:
+        with quiet_writer_threads():
+            yield
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        raise CheckpointError(
+            f"{run.path}: cannot be written ({error.strerror}); {run.resume.standing()}; "
+            f"free some space and run again with --resume {run.path}"
+        ) from error
