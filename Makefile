@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; then command -v $$p; break; fi; done)
+# Without what Asteroid lists and DPRNNTasNet never imports: pesq is built by a C compiler, torchaudio is for other torches.
+ASTEROID := asteroid asteroid-filterbanks
+ASTEROID_NEEDS := huggingface-hub requests
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
@@ -24,7 +27,8 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 			echo "Python 3.11 was not found: install it (Debian: apt install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; fi; \
 		"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
 			echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt install python3.11-venv)" >&2; exit 1; }; fi
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,track]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,track]' $(ASTEROID_NEEDS)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-deps $(ASTEROID)
 	@touch $@
 
 demo: $(STAMP)  ## train a DQN to walk to sounds, compare it with the baselines, record a video
