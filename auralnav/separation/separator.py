@@ -1,0 +1,160 @@
+"""A single-channel separator: Asteroid's DPRNNTasNet (Luo et al., ICASSP 2020), independent of level, in one file."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from auralnav.errors import CheckpointError, ConfigError, ShapeError, SoundError
+from auralnav.files import write_bytes
+from auralnav.separation.asteroid_models import dprnn_tasnet
+from auralnav.separation.separator_config import SeparatorConfig
+
+SEPARATOR_FORMAT = "auralnav-separator-1"
+QUIETEST = 1e-6
+"""RMS of the mid signal (−120 dBFS) up to which it is brought to the level that the network is used to."""
+
+_ABOUT = "auralnav"
+
+
+class DPRNNSeparator(nn.Module):
+    """Tells the sources of a mono mixture apart; what comes out is as loud as what went in.
+
+    The network hears the mixture at an RMS of 1, and its estimates are scaled back: `forward(a · mid)` is
+    a · `forward(mid)` for every a > 0 that leaves the RMS above `QUIETEST`. Silence gives zeros.
+
+    Args:
+        config: sizes of the network.
+        notes: what to remember with the weights, JSON values: the command, seeds, scores.
+
+    Raises:
+        MissingDependencyError: asteroid is not installed.
+    """
+
+    def __init__(self, config: SeparatorConfig | None = None, notes: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.config = config or SeparatorConfig()
+        self.notes = notes or {}
+        self.network: nn.Module = dprnn_tasnet()(**self.config.keywords())
+
+    def forward(self, mid: Tensor) -> Tensor:
+        """Estimates of the sources, in the network's own order.
+
+        Args:
+            mid: float32 [B, N] the mixtures, N at least `config.kernel`. A row's result does not depend on the others.
+
+        Returns:
+            float32 [B, K, N].
+
+        Raises:
+            ShapeError: another shape, no floating-point numbers, or too few samples.
+            SoundError: NaN or infinite samples.
+        """
+        kernel, stride = self.config.kernel, self.config.stride
+        if mid.ndim != 2 or not mid.is_floating_point() or mid.shape[-1] < kernel:
+            raise ShapeError(
+                f"a separator hears float32 [B, N] of N ≥ {kernel} samples, not {str(mid.dtype)[6:]} "
+                f"{list(mid.shape)}; give the mean of both ears"
+            )
+        if not torch.isfinite(mid).all():
+            raise SoundError("the mixture holds NaN or infinite samples: look at what made it")
+        n = mid.shape[-1]
+        # The floor goes before the root, whose gradient at 0 is infinite.
+        level = mid.float().square().mean(dim=-1, keepdim=True).clamp(min=QUIETEST**2).sqrt()
+        # Frames that end within the sound would leave its last samples out of every estimate.
+        scaled = F.pad(mid / level, (0, -(n - kernel) % stride))
+        sources = self.network(scaled.unsqueeze(1)).float()
+        return sources[..., :n] * level.unsqueeze(-1)
+
+    def save(self, path: str | Path) -> None:
+        """Write weights, config and notes as safetensors, atomically.
+
+        Raises:
+            OSError: writing fails.
+        """
+        about = {"format": SEPARATOR_FORMAT, "config": asdict(self.config), "notes": self.notes}
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        # One key only: safetensors writes several in random order, and equal weights should make equal files.
+        write_bytes(path, save(weights, {_ABOUT: json.dumps(about, sort_keys=True)}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> DPRNNSeparator:
+        """The separator of a file that `save` wrote, on the CPU. Nothing is unpickled.
+
+        Raises:
+            CheckpointError: no such file, or one that is damaged, cut off, of something else or with bad numbers.
+            MissingDependencyError: asteroid is not installed.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
+                weights = {name: file.get_tensor(name) for name in file.keys()}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{path}: cannot be read ({error}); give the safetensors file of a separator"
+            ) from error
+        if not isinstance(about, dict) or about.get("format") != SEPARATOR_FORMAT:
+            raise CheckpointError(f"{path}: not a separator of this package; give one that it trained")
+        try:
+            config = SeparatorConfig(**about["config"])
+        except (KeyError, TypeError, ConfigError) as error:
+            raise CheckpointError(
+                f"{path}: its config does not fit this version ({error}); train the separator anew"
+            ) from error
+        return cls._filled(config, weights, path, about.get("notes", {}))
+
+    @classmethod
+    def from_asteroid(cls, path: str | Path) -> DPRNNSeparator:
+        """The separator of a DPRNNTasNet checkpoint of Asteroid's (`model.serialize()`, Asteroid's public models).
+
+        It is read without running code from it. It hears every mixture at an RMS of 1, as ours do.
+
+        Args:
+            path: of the file, already on this machine.
+
+        Raises:
+            CheckpointError: no such file, one that is damaged or needs code to be read, another model, or a
+                filterbank that is not learned.
+            MissingDependencyError: asteroid is not installed.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise CheckpointError(
+                f"{path}: cannot be read as tensors ({reason}); give an Asteroid checkpoint"
+            ) from error
+        parts = ("model_name", "model_args", "state_dict")
+        if not isinstance(content, dict) or any(part not in content for part in parts):
+            raise CheckpointError(f"{path}: no Asteroid checkpoint: it has no {', '.join(parts)}")
+        if content["model_name"] != "DPRNNTasNet":
+            raise CheckpointError(f"{path}: a {content['model_name']}; give a DPRNNTasNet")
+        try:
+            config = SeparatorConfig.from_keywords(content["model_args"])
+        except (TypeError, ConfigError) as error:
+            raise CheckpointError(f"{path}: this model cannot be used: {error}") from error
+        return cls._filled(config, content["state_dict"], path, {"asteroid": Path(path).name})
+
+    @classmethod
+    def _filled(
+        cls, config: SeparatorConfig, weights: dict[str, Tensor], path: str | Path, notes: dict[str, Any]
+    ) -> DPRNNSeparator:
+        """A separator with these weights, exactly."""
+        separator = cls(config, notes)
+        try:
+            separator.network.load_state_dict(weights, strict=True)
+        except (RuntimeError, TypeError) as error:
+            detail = str(error).strip().splitlines()[-1].strip()
+            raise CheckpointError(f"{path}: its weights do not fit its config ({detail}); get it anew") from error
+        if not all(torch.isfinite(value).all() for value in weights.values()):
+            raise CheckpointError(f"{path}: holds weights that are NaN or infinite; use an earlier checkpoint")
+        return separator
