@@ -151,7 +151,8 @@ class SpatialCues(nn.Module):
             else:
                 sums = self._weighted_sums(ears, power, masks, energy)
                 parts = [*self._differences(sums), _scaled_level(level), *self.direction(sums)]
-                features = torch.stack(parts, dim=-1)
+                # Level differences reach beyond 30 dB, and quotients round to a little above 1.
+                features = torch.stack(parts, dim=-1).clamp(-1.0, 1.0)
             return torch.where(level.unsqueeze(-1) > 10.0 ** (LEVEL_FLOOR_DB / 10.0), features, 0.0)
 
     def _weighted_sums(
@@ -181,7 +182,6 @@ class SpatialCues(nn.Module):
         low, high, below, above = range(4)
         both = left + right + _TINY
         ild = torch.log10((left + _TINY) / (right + _TINY)) * (10.0 / ILD_LIMIT_DB)
-        ild = ild.clamp(-1.0, 1.0)
         return (
             real[low] / both[low],
             imag[low] / both[low],
