@@ -17,6 +17,7 @@ from auralnav.agents.baselines import Agent
 from auralnav.agents.history import HistoryStack
 from auralnav.agents.run_folder import RunFolder
 from auralnav.agents.sb3_env import METRICS, make_vector_adapter
+from auralnav.agents.source_cues import Listener, make_listener
 from auralnav.agents.statistics import Interval, bootstrap_mean
 from auralnav.configs.schema import AudioEnvConfig, ExperimentConfig
 from auralnav.errors import CheckpointError, ConfigError
@@ -218,6 +219,7 @@ class PolicyAgent:
         self.policy, self.config = policy, config
         self.name = name or config.algorithm
         self._stack: HistoryStack | None = None
+        self._listener: Listener | None = None
         self._worlds: gym.vector.VectorEnv | None = None
         self._actions: np.ndarray | None = None
         self._memory: tuple[np.ndarray, ...] | None = None
@@ -232,8 +234,9 @@ class PolicyAgent:
         """Start empty frame stacks and memories."""
         assert self._worlds is not None
         env = self.config.env
-        spaces = self._worlds.single_observation_space, self._worlds.single_action_space
-        self._stack = HistoryStack(*spaces, num_envs, env.history, env.previous_action)
+        self._listener = make_listener(self.config, self._worlds)
+        seen = self._worlds.single_observation_space if self._listener is None else self._listener.space
+        self._stack = HistoryStack(seen, self._worlds.single_action_space, num_envs, env.history, env.previous_action)
         if self._stack.space != self.policy.observation_space:
             raise CheckpointError(
                 f"{self.name}: trained on another observation than {env.id} gives with these arguments; "
@@ -244,6 +247,8 @@ class PolicyAgent:
     def act(self, observation: Any, start: np.ndarray) -> np.ndarray:
         """Greedy actions [N, …]; `start` (bool [N]) is true where an episode begins with the observation."""
         assert self._stack is not None
+        if self._listener is not None:
+            observation = self._listener.hear(observation, start)
         if self._actions is None:
             self._stack.reset(observation)
         else:

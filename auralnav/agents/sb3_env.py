@@ -141,7 +141,7 @@ class VectorAdapter(VecEnv):
             for env, world in zip(self.venv.envs, state["worlds"], strict=True):
                 cast(Restorable, env.unwrapped).restore(world)
         else:
-            cast(Restorable, self.venv.unwrapped).restore(state["worlds"])
+            cast(Restorable, self._stateful()).restore(state["worlds"])
         self._returns[:] = state["returns"]
         self._lengths[:] = state["lengths"]
         self._terms = {key: np.array(total) for key, total in state["terms"].items()}
@@ -149,11 +149,15 @@ class VectorAdapter(VecEnv):
     def _world_states(self) -> list[Any] | None:
         if isinstance(self.venv, SyncVectorEnv):
             # Gymnasium's TimeLimit counts outside the environment: such a world cannot be restored whole.
-            worlds = [env.unwrapped for env in self.venv.envs if not _has_time_limit(env)]
-            whole = [world for world in worlds if isinstance(world, Restorable)]
+            single = [env.unwrapped for env in self.venv.envs if not _has_time_limit(env)]
+            whole = [world for world in single if isinstance(world, Restorable)]
             return [world.state() for world in whole] if len(whole) == self.num_envs else None
-        base = self.venv.unwrapped
-        return base.state() if isinstance(base, Restorable) else None
+        worlds = self._stateful()
+        return worlds.state() if isinstance(worlds, Restorable) else None
+
+    def _stateful(self) -> VectorEnv:
+        """What gives the whole state: a wrapper that has a share of it, or the worlds themselves."""
+        return self.venv if isinstance(self.venv, Restorable) else self.venv.unwrapped
 
     def close(self) -> None:
         """Close the worlds."""
@@ -237,6 +241,11 @@ def find_spec(env_id: str) -> EnvSpec:
 def make_vector_adapter(
     config: AudioEnvConfig, num_envs: int | None = None, **overrides: Any
 ) -> VectorAdapter:
+    """The worlds of `make_worlds` as SB3 sees them."""
+    return VectorAdapter(make_worlds(config, num_envs, **overrides))
+
+
+def make_worlds(config: AudioEnvConfig, num_envs: int | None = None, **overrides: Any) -> VectorEnv:
     """The worlds of a config: the native vector form where the id has one, else Gymnasium's sync form.
 
     Args:
@@ -253,15 +262,13 @@ def make_vector_adapter(
     name = spec.id
     try:
         if config.is_aural and spec.vector_entry_point is not None:
-            venv = gym.make_vec(
+            return gym.make_vec(
                 name, num_envs=worlds, vectorization_mode="vector_entry_point",
                 autoreset_mode=AutoresetMode.DISABLED, threads=min(config.threads, worlds), **kwargs,
             )  # fmt: skip
-        else:
-            venv = gym.make_vec(
-                name, num_envs=worlds, vectorization_mode="sync",
-                vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED}, **kwargs,
-            )  # fmt: skip
+        return gym.make_vec(
+            name, num_envs=worlds, vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED}, **kwargs,
+        )  # fmt: skip
     except TypeError as error:
         raise ConfigError(f"env: {config.id} refuses its arguments: {error}; check env.kwargs") from error
-    return VectorAdapter(venv)

@@ -125,6 +125,31 @@ class PolicyConfig(_Strict):
     standardise: bool = False  # flat inputs to mean 0, variance 1, by statistics of the first 200 000
 
 
+class SeparationConfig(_Strict):
+    """What a policy has instead of the waveform: cues of each source that is told apart (env.obs_mode: waveform).
+
+    `frozen`: the worlds are observed through the masks, and the policy learns from the cues. `finetune`: the policy
+    hears the waveform, and its gradients reach the separator, which sees the last `env.history` steps.
+    """
+
+    separator: Literal["none", "frozen", "finetune"] = "none"
+    masks: Literal["learned", "oracle", "mixture"] = "learned"  # oracle: of the true images; mixture: not told apart
+    weights: str = "auralnav-separator"  # path of a separator, or the name of one that comes with the package
+    cues: Literal["masked", "seed"] = "masked"
+    sources: Annotated[int, Field(ge=1, le=8)] = 4  # rows of cues; with learned masks the separator's outputs
+    window_seconds: PositiveFloat = 0.75  # frozen: sound that the separator hears, the step's own included
+    device: Literal["auto", "cpu", "cuda"] = "cpu"  # frozen: where the separator runs
+    learning_rate: PositiveFloat = 1e-5  # finetune: of the separator; falls as the learner's does
+
+    @model_validator(mode="after")
+    def _gradients_need_a_separator(self) -> SeparationConfig:
+        if self.separator == "finetune" and self.masks != "learned":
+            raise ValueError(
+                f"separation.masks: {self.masks} has nothing to learn; use learned, or separator: frozen"
+            )
+        return self
+
+
 class TrainConfig(_Strict):
     """How long, from which seed, and what is saved when. All counts are environment steps."""
 
@@ -207,6 +232,7 @@ class ExperimentConfig(_Strict):
     algorithm: Literal["dqn", "ppo"] = "dqn"
     env: AudioEnvConfig = Field(default_factory=AudioEnvConfig)
     policy: PolicyConfig = Field(default_factory=PolicyConfig)
+    separation: SeparationConfig = Field(default_factory=SeparationConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     dqn: DQNConfig = Field(default_factory=DQNConfig)
     ppo: PPOConfig = Field(default_factory=PPOConfig)
@@ -221,6 +247,11 @@ class ExperimentConfig(_Strict):
     def remembers(self) -> bool:
         """Whether the policy has a memory core."""
         return self.policy.memory != "none"
+
+    @property
+    def separates(self) -> bool:
+        """Whether what the policy gets is told apart by source."""
+        return self.separation.separator != "none"
 
     @property
     def fewest_learning_starts(self) -> int:
@@ -261,6 +292,18 @@ class ExperimentConfig(_Strict):
                     f"dqn.learning_starts: {dqn.learning_starts} is before the first sequence is whole; "
                     f"use at least {self.fewest_learning_starts}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _separation_fits(self) -> ExperimentConfig:
+        if not self.separates:
+            return self
+        if not self.env.is_aural:
+            raise ValueError(f"separation.separator: {self.env.id} has no ears; use an AuralNav id, or none")
+        if self.env.obs_mode not in (None, "waveform"):
+            raise ValueError(f"env.obs_mode: {self.env.obs_mode} cannot be separated; use waveform")
+        if self.separation.separator == "finetune" and self.algorithm != "dqn":
+            raise ValueError("separation.separator: finetune is for algorithm: dqn; use frozen")
         return self
 
     @model_validator(mode="after")

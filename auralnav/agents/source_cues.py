@@ -1,0 +1,247 @@
+"""What a policy that separates gets to see: cues of each source in the place of the waveform.
+
+A listener stands between the worlds and the frame stacks, in training (`HeardWorlds`) and wherever a trained
+policy acts (`PolicyAgent`). With `separator: frozen` it is `SourceCues`: every step is separated once, all worlds in
+one call, and what is stored and learned from are a few numbers a source. With `separator: finetune` it is `AudioSteps`:
+the policy's own network hears the sound, which the replay keeps as 16-bit numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
+
+from auralnav.agents.separators import load_separator, separator_device
+from auralnav.configs.schema import ExperimentConfig, SeparationConfig
+from auralnav.envs.audio.env import AudioEnv
+from auralnav.envs.audio.settings import AudioSettings
+from auralnav.envs.audio.vector import AudioVectorEnv
+from auralnav.errors import ConfigError
+from auralnav.separation.cues import SpatialCues
+from auralnav.separation.streaming import StreamingSeparator
+
+AUDIO = "audio"
+SOURCES = "sources"
+FULL_SCALE = 32767
+"""The 16-bit number of a sample at 1."""
+
+Observation = dict[str, np.ndarray]
+
+
+class Listener(Protocol):
+    """What turns the worlds' observations into the policy's.
+
+    Attributes:
+        space: one world's, after it.
+    """
+
+    space: spaces.Dict
+
+    def hear(self, observation: Observation, start: np.ndarray, mask: np.ndarray | None = None) -> Observation:
+        """The policy's observation of N worlds.
+
+        Args:
+            observation: of the worlds, each with N rows.
+            start: bool [N], worlds whose episode begins with it.
+            mask: bool [N], worlds for which it is new; the others were observed before. None for all.
+        """
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """A copy of what is remembered of the running episodes."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a `state()`, bit for bit."""
+        ...
+
+
+class SourceCues:
+    """Cues of each source of N worlds: `sources` float32 [K · C] in [−1, 1] in the place of `audio`.
+
+    Args:
+        config: which masks, which cues, how many rows K.
+        worlds: AuralNav worlds that give waveforms, native or synchronous.
+
+    Raises:
+        ConfigError: worlds without waveforms, more sources than rows, a separator of another number of sources or
+            another rate, or no such separator.
+        CheckpointError: the separator's file is damaged.
+        MissingDependencyError: masks are learned and asteroid is not installed.
+    """
+
+    def __init__(self, config: SeparationConfig, worlds: VectorEnv) -> None:
+        space, settings = _waveforms(worlds)
+        self.config, self.num_envs = config, worlds.num_envs
+        self._cues = make_cues(config, settings)
+        self._images: Callable[[np.ndarray], np.ndarray] | None = None
+        self._stream: StreamingSeparator | None = None
+        if config.masks == "oracle":
+            heard = settings.num_sources + settings.distractors
+            if heard > config.sources:
+                raise ConfigError(f"separation.sources: {config.sources} rows for {heard} sources; give {heard}")
+            self._images = image_source(worlds)
+        elif config.masks == "learned":
+            separator = load_separator(config, settings.fs)
+            device = separator_device(config)
+            self._cues.to(device)
+            self._stream = StreamingSeparator(
+                separator.to(device), step=settings.block, window_seconds=config.window_seconds, batch=self.num_envs
+            )
+        self._features = np.zeros((self.num_envs, config.sources, len(self._cues.names)), np.float32)
+        row = spaces.Box(-1.0, 1.0, (self._features[0].size,), np.float32)
+        self.space = _replaced(space, SOURCES, row)
+
+    def hear(self, observation: Observation, start: np.ndarray, mask: np.ndarray | None = None) -> Observation:
+        """See `Listener`; the separation of a world's rows does not depend on the other worlds."""
+        new = np.ones(self.num_envs, dtype=bool) if mask is None else mask
+        if new.any():
+            with torch.no_grad():
+                self._features[new] = self._measure(observation[AUDIO][new], start[new], new)
+        rest = {key: value for key, value in observation.items() if key != AUDIO}
+        return {SOURCES: self._features.reshape(self.num_envs, -1).copy(), **rest}
+
+    def _measure(self, sound: np.ndarray, start: np.ndarray, new: np.ndarray) -> np.ndarray:
+        """Features [b, K, C] of the b worlds of `new`."""
+        audio = torch.from_numpy(np.ascontiguousarray(sound))
+        if self._stream is not None:
+            audio = audio.to(self._stream.device)
+            heard = self._stream.push(audio, torch.from_numpy(start), torch.from_numpy(np.flatnonzero(new)))
+            return self._cues(heard.audio, heard.sources).cpu().numpy()
+        features = np.zeros((len(audio), *self._features.shape[1:]), np.float32)
+        if self._images is not None:
+            mids = torch.from_numpy(self._images(new).mean(axis=2))
+            features[:, : mids.shape[1]] = self._cues(audio, mids).numpy()
+        else:  # what is heard is one source: a mask of ones
+            features[:, :1] = self._cues(audio, audio.mean(dim=1, keepdim=True)).numpy()
+        return features
+
+    def state(self) -> dict[str, Any]:
+        """A copy of the newest features and of the sound that the separator remembers."""
+        return {
+            "features": self._features.copy(),
+            "stream": None if self._stream is None else self._stream.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a `state()`."""
+        self._features[:] = state["features"]
+        if self._stream is not None:
+            self._stream.restore(state["stream"])
+
+
+class AudioSteps:
+    """The sound itself, for a policy that separates it: `audio` int16 [2, n], full scale at 32767.
+
+    Args:
+        worlds: AuralNav worlds that give waveforms.
+
+    Raises:
+        ConfigError: worlds without waveforms.
+    """
+
+    def __init__(self, worlds: VectorEnv) -> None:
+        space, _ = _waveforms(worlds)
+        shape = space[AUDIO].shape or ()
+        self.space = _replaced(space, AUDIO, spaces.Box(-FULL_SCALE, FULL_SCALE, shape, np.int16))
+
+    def hear(self, observation: Observation, start: np.ndarray, mask: np.ndarray | None = None) -> Observation:
+        """See `Listener`."""
+        return {**observation, AUDIO: np.rint(observation[AUDIO] * FULL_SCALE).astype(np.int16)}
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: the frame stacks remember."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+def make_cues(config: SeparationConfig, settings: AudioSettings) -> SpatialCues:
+    """The cues of a config for the sound of some worlds; a measured head is taken for a sphere."""
+    head = "none" if settings.head == "none" else "sphere"
+    return SpatialCues(settings.fs, settings.block, config.cues, head)
+
+
+def make_listener(config: ExperimentConfig, worlds: VectorEnv) -> Listener | None:
+    """The listener of an experiment, None for one without separation; raises as `SourceCues` does."""
+    if not config.separates:
+        return None
+    return SourceCues(config.separation, worlds) if config.separation.separator == "frozen" else AudioSteps(worlds)
+
+
+class HeardWorlds(VectorWrapper):
+    """Native worlds heard through a listener: every observation, an episode's last and first ones too.
+
+    Args:
+        worlds: with autoreset DISABLED.
+        listener: what hears them.
+    """
+
+    def __init__(self, worlds: VectorEnv, listener: Listener) -> None:
+        super().__init__(worlds)
+        self.listener = listener
+        self.single_observation_space = listener.space
+        self.observation_space = batch_space(listener.space, worlds.num_envs)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin episodes, in the worlds of `options["reset_mask"]` or in all."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
+        return self.listener.hear(observation, mask, mask), info
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """One action in every world."""
+        observation, rewards, terminated, truncated, info = self.env.step(actions)
+        start = np.zeros(self.num_envs, dtype=bool)
+        return self.listener.hear(observation, start), rewards, terminated, truncated, info
+
+    def state(self) -> dict[str, Any]:
+        """The state of the worlds and of the listener."""
+        return {"worlds": cast(Any, self.env.unwrapped).state(), "listener": self.listener.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a `state()`, bit for bit."""
+        cast(Any, self.env.unwrapped).restore(state["worlds"])
+        self.listener.restore(state["listener"])
+
+
+def image_source(worlds: VectorEnv) -> Callable[[np.ndarray], np.ndarray]:
+    """The function mask bool [N] → what each source alone put into the ears, float32 [worlds of mask, K, 2, n].
+
+    Raises:
+        ConfigError: no AuralNav worlds.
+    """
+    base = worlds.unwrapped
+    if isinstance(base, AudioVectorEnv):
+        return base.source_images
+    single = _single_worlds(base)
+    return lambda mask: np.stack([single[world].source_images() for world in np.flatnonzero(mask).tolist()])
+
+
+def _single_worlds(base: VectorEnv) -> list[AudioEnv]:
+    single = [env.unwrapped for env in base.envs] if isinstance(base, SyncVectorEnv) else []
+    if not single or not all(isinstance(env, AudioEnv) for env in single):
+        raise ConfigError("separation.separator: only AuralNav worlds can be separated; set it to none")
+    return cast(list[AudioEnv], single)
+
+
+def _waveforms(worlds: VectorEnv) -> tuple[spaces.Dict, AudioSettings]:
+    """One world's observation space, which holds waveforms, and its arguments."""
+    base = worlds.unwrapped
+    settings = base.settings if isinstance(base, AudioVectorEnv) else _single_worlds(base)[0].settings
+    space = worlds.single_observation_space
+    if not isinstance(space, spaces.Dict) or AUDIO not in space.spaces:
+        raise ConfigError(f"env.obs_mode: {settings.obs_mode} holds no waveform to separate; use waveform")
+    return space, settings
+
+
+def _replaced(space: spaces.Dict, key: str, part: spaces.Space) -> spaces.Dict:
+    """A space with another part in the place of the sound."""
+    return spaces.Dict({key: part, **{name: box for name, box in space.spaces.items() if name != AUDIO}})
