@@ -4,86 +4,31 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3 import DQN, PPO
+from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, MultiInputActorCriticPolicy
-from stable_baselines3.common.utils import LinearSchedule, obs_as_tensor
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.dqn.policies import DQNPolicy, MultiInputPolicy
 from torch import nn
-from torch.nn import functional as F
 
-from auralnav.agents.memory_dqn import MemoryDQN
+from auralnav.agents.aural_dqn import AuralDQN, AuralMemoryDQN
+from auralnav.agents.baselines import task_settings
+from auralnav.agents.dprnn_extractor import DPRNNExtractor
 from auralnav.agents.memory_dqn_policy import MemoryDQNPolicy
 from auralnav.agents.memory_policy import MemoryPolicy
 from auralnav.agents.memory_ppo import MemoryPPO
-from auralnav.configs.schema import ExperimentConfig, PPOConfig
+from auralnav.agents.separators import load_separator
+from auralnav.agents.source_cues import make_cues
+from auralnav.configs.schema import DQNConfig, ExperimentConfig, PPOConfig
+from auralnav.envs.audio.settings import AudioSettings
 from auralnav.errors import ConfigError
 from auralnav.policies.dueling import DuelingPolicy
 from auralnav.policies.extractors import AuralExtractor, VectorExtractor
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "silu": nn.SiLU}
-
-
-class AuralDQN(DQN):
-    """SB3's DQN with two differences.
-
-    Exploration is drawn for each world: SB3 draws once for the whole batch, so that all worlds explore in the
-    same steps. `double=True` lets the online network choose the next action that the target network values
-    (van Hasselt, Guez and Silver, 2016).
-    """
-
-    def __init__(self, *args: Any, double: bool = False, **kwargs: Any) -> None:
-        self.double = double
-        super().__init__(*args, **kwargs)
-
-    def predict(
-        self,
-        observation: np.ndarray | dict[str, np.ndarray],
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """Actions, ε-greedy for each world unless `deterministic`."""
-        if deterministic or not self.policy.is_vectorized_observation(observation):
-            return super().predict(observation, state, episode_start, deterministic)
-        with torch.no_grad():
-            tensor: Any = obs_as_tensor(observation, self.device)
-            actions = self.q_net(tensor).argmax(dim=1).cpu().numpy()
-        # All random numbers are drawn at every step: the stream does not depend on the outcomes.
-        explore = np.random.random(len(actions)) < self.exploration_rate
-        random = np.random.randint(0, int(self.q_net.action_space.n), len(actions))
-        return np.where(explore, random, actions), state
-
-    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """SB3's update, or with `double` the same with the double Q target."""
-        if not self.double:
-            super().train(gradient_steps, batch_size)
-            return
-        assert self.replay_buffer is not None
-        self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        losses = []
-        for _ in range(gradient_steps):
-            batch: Any = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            discounts = batch.discounts if batch.discounts is not None else self.gamma
-            with torch.no_grad():
-                best = self.q_net(batch.next_observations).argmax(dim=1, keepdim=True)  # [B, 1]
-                after = self.q_net_target(batch.next_observations).gather(1, best)  # [B, 1]
-                target = batch.rewards + (1 - batch.dones) * discounts * after
-            values = self.q_net(batch.observations).gather(1, batch.actions.long())
-            loss = F.smooth_l1_loss(values, target)
-            losses.append(loss.item())
-            self.policy.optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.q_net.parameters(), self.max_grad_norm)
-            self.policy.optimizer.step()
-        self._n_updates += gradient_steps
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/loss", np.mean(losses))
 
 
 def choose_device(config: ExperimentConfig, space: spaces.Space) -> str:
@@ -103,7 +48,7 @@ def choose_device(config: ExperimentConfig, space: spaces.Space) -> str:
 def algorithm_class(config: ExperimentConfig) -> type[BaseAlgorithm]:
     """What trains a config: `algorithm` with or without a memory."""
     if config.algorithm == "dqn":
-        return MemoryDQN if config.remembers else AuralDQN
+        return AuralMemoryDQN if config.remembers else AuralDQN
     return MemoryPPO if config.remembers else PPO
 
 
@@ -116,7 +61,10 @@ def policy_parts(config: ExperimentConfig, space: spaces.Space) -> tuple[type[Ba
         "optimizer_kwargs": {"fused": True} | ({"eps": 1e-5} if config.algorithm == "ppo" else {}),
     }
     is_dict = isinstance(space, spaces.Dict)
-    if is_dict:
+    if config.separation.separator == "finetune":
+        kwargs["features_extractor_class"] = DPRNNExtractor
+        kwargs["features_extractor_kwargs"] = _separation_parts(config)
+    elif is_dict:
         kwargs["features_extractor_class"] = AuralExtractor
         kwargs["features_extractor_kwargs"] = {
             "map_features": config.policy.cnn_features,
@@ -136,6 +84,15 @@ def policy_parts(config: ExperimentConfig, space: spaces.Space) -> tuple[type[Ba
             return DuelingPolicy, kwargs
         return (MultiInputPolicy if is_dict else DQNPolicy), kwargs
     return (MultiInputActorCriticPolicy if is_dict else ActorCriticPolicy), kwargs
+
+
+def _separation_parts(config: ExperimentConfig) -> dict[str, Any]:
+    """What a `DPRNNExtractor` is made of."""
+    task = AudioSettings.make(task_settings(config.env))
+    return {
+        "separator": load_separator(config.separation, task.fs),
+        "cues": make_cues(config.separation, task),
+    }
 
 
 def build_policy(config: ExperimentConfig, space: spaces.Space, action_space: spaces.Space) -> BasePolicy:
@@ -158,6 +115,8 @@ def check_fits(config: ExperimentConfig, space: spaces.Space, action_space: spac
         )
     if config.remembers:
         build_policy(config, space, action_space)  # the core checks its arguments
+    elif config.separates:
+        policy_parts(config, space)  # a separator that learns is looked for
     elif config.algorithm == "dqn" and config.dqn.n_steps > 1 and isinstance(space, spaces.Dict):
         raise ConfigError(
             "dqn.n_steps: must be 1 with spectrograms or waveforms (SB3's n-step buffer is for vectors)"
@@ -191,7 +150,12 @@ def build_model(config: ExperimentConfig, env: VecEnv) -> BaseAlgorithm:
         if config.remembers:
             memory |= {"dueling": policy_kwargs.pop("dueling"), "rescale": dqn.rescale}
             memory |= {"seq_len": dqn.seq_len, "burn_in": dqn.burn_in}
-        return (MemoryDQN if config.remembers else AuralDQN)(
+        if config.separates:
+            history = {"history": config.env.history}
+            memory |= {"replay_buffer_kwargs": history} if config.remembers else history
+        if config.separation.separator == "finetune":
+            memory["separator_learning_rate"] = _second_schedule(dqn, config.separation.learning_rate)
+        return (AuralMemoryDQN if config.remembers else AuralDQN)(
             cast(Any, policy_class),
             env,
             buffer_size=dqn.buffer_size,
@@ -211,7 +175,7 @@ def build_model(config: ExperimentConfig, env: VecEnv) -> BaseAlgorithm:
         )
     ppo = config.ppo
     if config.remembers:
-        memory |= {"window": ppo.window, "core_learning_rate": _core_schedule(ppo)}
+        memory |= {"window": ppo.window, "core_learning_rate": _second_schedule(ppo, ppo.core_learning_rate)}
     return (MemoryPPO if config.remembers else PPO)(
         cast(Any, policy_class),
         env,
@@ -229,12 +193,12 @@ def build_model(config: ExperimentConfig, env: VecEnv) -> BaseAlgorithm:
     )
 
 
-def _core_schedule(ppo: PPOConfig) -> float | LinearSchedule | None:
-    """The core's learning rate, which falls by the same share as that of the rest."""
-    rate, last = ppo.core_learning_rate, ppo.learning_rate_final
+def _second_schedule(learner: DQNConfig | PPOConfig, rate: float | None) -> float | LinearSchedule | None:
+    """A part's own learning rate, which falls by the same share as that of the rest; None where it has none."""
+    last = learner.learning_rate_final
     if rate is None:
         return None
-    return _schedule(rate, None if last is None else rate * last / ppo.learning_rate)
+    return _schedule(rate, None if last is None else rate * last / learner.learning_rate)
 
 
 def _schedule(start: float, end: float | None) -> float | LinearSchedule:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from auralnav.agents.algorithms import build_model, check_fits
+from auralnav.agents.aural_dqn import LearnsSeparator
 from auralnav.agents.checkpoint import (
     apply,
     capture,
@@ -24,6 +24,7 @@ from auralnav.agents.checkpoint import (
     export_zip,
     load_weights,
 )
+from auralnav.agents.frame_replay import FrameReplay
 from auralnav.agents.history import HistoryWrapper
 from auralnav.agents.memory_dqn import MemoryDQN
 from auralnav.agents.metrics_log import MetricsCsv, TensorBoardLog
@@ -31,17 +32,22 @@ from auralnav.agents.progress import TrainingProgress
 from auralnav.agents.replay_store import ReplayIndex, ReplayStore
 from auralnav.agents.resume_store import Manifest
 from auralnav.agents.run_folder import RunFolder
-from auralnav.agents.sb3_env import make_vector_adapter
+from auralnav.agents.sb3_env import VectorAdapter, make_worlds
+from auralnav.agents.separators import is_path
 from auralnav.agents.sequence_store import SequenceIndex, SequenceStore
+from auralnav.agents.source_cues import HeardWorlds, make_listener
 from auralnav.agents.tensor_tree import decode, encode
 from auralnav.agents.training_callback import StopTraining, TrainingCallback
-from auralnav.agents.training_guards import deterministic_torch, quiet_writer_threads, stop_signals
+from auralnav.agents.training_guards import deterministic_torch, full_disk_in_one_line, stop_signals
 from auralnav.configs.schema import ExperimentConfig
-from auralnav.errors import CheckpointError, ConfigError
-from auralnav.files import is_full_disk, write_bytes, write_json
+from auralnav.errors import ConfigError
+from auralnav.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+SEPARATOR_FILE = "separator.safetensors"
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,10 @@ class TrainResult:
 
 def make_training_env(config: ExperimentConfig) -> HistoryWrapper:
     """The worlds of a config as SB3 sees them: adapted, with the frames stacked."""
-    worlds, env = make_vector_adapter(config.env), config.env
-    return HistoryWrapper(worlds, env.history, env.previous_action, config.learner.reward_scale)
+    worlds, env = make_worlds(config.env), config.env
+    if (listener := make_listener(config, worlds)) is not None:
+        worlds = HeardWorlds(worlds, listener)
+    return HistoryWrapper(VectorAdapter(worlds), env.history, env.previous_action, config.learner.reward_scale)
 
 
 def start(
@@ -115,7 +123,7 @@ def resume(
     run = RunFolder.open(run_dir)
     saved = run.load_config()
     config = run.load_config(overrides)
-    for section in ("algorithm", "env", "policy", "dqn", "ppo"):
+    for section in ("algorithm", "env", "policy", "separation", "dqn", "ppo"):
         if getattr(config, section) != getattr(saved, section):
             raise ConfigError(
                 f"--set {section}…: a resumed run keeps its {section}; start a new run to change it"
@@ -131,13 +139,18 @@ def resume(
 
 
 def with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:
-    """The config with its sound folder and SOFA file as absolute paths: a run may be continued from anywhere."""
+    """The config with its files and folders as absolute paths: a run may be continued from anywhere."""
     changes = {
         key: str(Path(value).absolute())
         for key, words in (("sounds", {"procedural"}), ("head", {"sphere", "none"}))
         if (value := getattr(config.env, key)) is not None and value not in words
     }
-    return config.model_copy(update={"env": config.env.model_copy(update=changes)}) if changes else config
+    if changes:
+        config = config.model_copy(update={"env": config.env.model_copy(update=changes)})
+    if is_path(config.separation.weights):
+        weights = {"weights": str(Path(config.separation.weights).absolute())}
+        config = config.model_copy(update={"separation": config.separation.model_copy(update=weights)})
+    return config
 
 
 def _checked_env(config: ExperimentConfig, track: bool) -> HistoryWrapper:
@@ -155,21 +168,6 @@ def _checked_env(config: ExperimentConfig, track: bool) -> HistoryWrapper:
     return env
 
 
-@contextmanager
-def _full_disk_in_one_line(run: RunFolder) -> Iterator[None]:
-    """Around everything, and not where files are written: closing a log after an error may fail once more."""
-    try:
-        with quiet_writer_threads():
-            yield
-    except OSError as error:
-        if not is_full_disk(error):
-            raise
-        raise CheckpointError(
-            f"{run.path}: cannot be written ({error.strerror}); {run.resume.standing()}; "
-            f"free some space and run again with --resume {run.path}"
-        ) from error
-
-
 def _train(
     config: ExperimentConfig,
     run: RunFolder,
@@ -181,7 +179,7 @@ def _train(
 ) -> TrainResult:
     torch.set_num_threads(config.train.torch_threads)
     with ExitStack() as stack:
-        stack.enter_context(_full_disk_in_one_line(run))
+        stack.enter_context(full_disk_in_one_line(run))
         stack.enter_context(deterministic_torch(config.train.deterministic))
         model = build_model(config, env)
         session = TrainingSession(config, run, model, env)
@@ -363,8 +361,13 @@ class TrainingSession:
         self._publish(data, about)
 
     def _publish(self, policy: bytes, about: dict[str, Any]) -> None:
-        """Bring policy.safetensors, and what is known of its training, up to the committed checkpoint."""
+        """Bring policy.safetensors, and what is known of its training, up to the committed checkpoint.
+
+        A separator that learns along has a file of its own, to be measured and used as any other.
+        """
         write_bytes(self._run.policy, policy)
+        if isinstance(self._model, LearnsSeparator) and self._model.separator is not None:
+            self._model.separator.save(self._run.path / SEPARATOR_FILE)
         write_json(self._run.training, {key: about[key] for key in ("step", "wall_seconds") if key in about})
 
 
@@ -374,6 +377,8 @@ def _replay_store(
     """The store of an algorithm's replay, None for one without; `saved` is what a manifest holds of it."""
     if isinstance(model, MemoryDQN):
         return SequenceStore(model.replay, None if saved is None else SequenceIndex(**saved))
+    if isinstance(model, DQN) and isinstance(model.replay_buffer, FrameReplay):
+        return SequenceStore(model.replay_buffer.sequences, None if saved is None else SequenceIndex(**saved))
     if isinstance(model, DQN) and model.replay_buffer is not None:
         return ReplayStore(model.replay_buffer, None if saved is None else ReplayIndex(**saved))
     return None

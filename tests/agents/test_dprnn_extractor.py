@@ -1,0 +1,118 @@
+"""The separator inside the network: what it computes, and that gradients and target updates reach it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from tiny_separator import tiny_separator
+
+from auralnav.agents.dprnn_extractor import DPRNNExtractor
+from auralnav.agents.source_cues import FULL_SCALE
+from auralnav.errors import ShapeError
+from auralnav.separation.cues import SpatialCues
+
+N, STEPS = 1600, 3
+
+
+def space(steps: int = STEPS) -> spaces.Dict:
+    return spaces.Dict(
+        {
+            "vector": spaces.Box(-1.0, 1.0, (5 * steps,), np.float32),
+            "audio": spaces.Box(-FULL_SCALE, FULL_SCALE, (2 * steps, N), np.int16),
+        }
+    )
+
+
+def extractor(cues: str = "masked") -> DPRNNExtractor:
+    return DPRNNExtractor(space(), tiny_separator(), SpatialCues(16_000, N, cues))  # type: ignore[arg-type]
+
+
+def heard(batch: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    audio = rng.normal(0, 0.05 * FULL_SCALE, (batch, 2 * STEPS, N)).round()
+    return {
+        "vector": torch.from_numpy(rng.uniform(-1, 1, (batch, 5 * STEPS)).astype(np.float32)),
+        "audio": torch.from_numpy(audio.astype(np.float32)),
+    }
+
+
+def test_features_are_the_flat_parts_and_each_steps_cues_loudest_source_first():
+    net, observation = extractor(), heard(2)
+    with torch.no_grad():
+        features = net(observation)
+        sound = observation["audio"] / FULL_SCALE
+        # By hand: the steps' ears joined to one window, separated at once.
+        window = torch.stack([sound[:, 0::2].flatten(1), sound[:, 1::2].flatten(1)], dim=1)
+        estimates = net.separator(window.mean(dim=1))
+        for row in range(2):
+            estimates[row] = estimates[row][estimates[row].square().sum(-1).argsort(descending=True)]
+        for step in range(STEPS):
+            part = slice(step * N, (step + 1) * N)
+            cues = net.cues(window[:, :, part], estimates[:, :, part]).flatten(1)
+            at = 5 * STEPS + step * 18
+            torch.testing.assert_close(features[:, at : at + 18], cues, atol=1e-5, rtol=0)
+    assert features.shape == (2, net.features_dim) == (2, 5 * STEPS + STEPS * 2 * 9)
+    torch.testing.assert_close(features[:, : 5 * STEPS], observation["vector"])
+
+
+def test_one_room_is_heard_alike_alone_and_in_a_batch():
+    """An ancestor made two monos of a room's ears when it acted, and not when it learned."""
+    net, observation = extractor(), heard(4)
+    with torch.no_grad():
+        together = net(observation)
+        for row in range(4):
+            alone = net({key: part[row : row + 1] for key, part in observation.items()})
+            torch.testing.assert_close(alone[0], together[row], atol=1e-4, rtol=0)
+
+
+def test_exchanged_ears_mirror_the_cues():
+    net, observation = extractor("seed"), heard(2)
+    steps = observation["audio"].unflatten(1, (STEPS, 2))
+    # Louder on the left, at full scale of neither ear.
+    steps[:, :, 0] = 3 * steps[:, :, 1]
+    mirrored = {**observation, "audio": steps.flip(2).flatten(1, 2)}
+    with torch.no_grad():
+        one, other = (net(each)[:, 5 * STEPS :].unflatten(1, (STEPS, 2, 3)) for each in (observation, mirrored))
+    torch.testing.assert_close(one[..., 1], -other[..., 1], atol=1e-5, rtol=0)  # level difference
+    torch.testing.assert_close(one[..., 2], other[..., 2], atol=1e-5, rtol=0)  # level
+    assert one[..., 1].abs().max() > 0.01
+
+
+def test_silence_and_the_time_before_an_episode_have_no_cues():
+    net, observation = extractor(), heard(2)
+    observation["audio"][0] = 0.0
+    observation["audio"][1, : 2 * (STEPS - 1)] = 0.0
+    features = net(observation)
+    assert not features[0, 5 * STEPS :].any()
+    assert not features[1, 5 * STEPS : 5 * STEPS + 18].any() and features[1, -18:].any()
+    features.sum().backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in net.separator.parameters() if weight.grad is not None)
+
+
+def test_gradients_reach_every_weight_of_the_separator():
+    net = extractor()
+    net(heard(2))[:, 5 * STEPS :].square().sum().backward()
+    for name, weight in net.separator.named_parameters():
+        assert weight.grad is not None and torch.isfinite(weight.grad).all(), name
+        assert weight.grad.any(), name
+
+
+def test_each_extractor_has_its_own_copy():
+    separator, cues = tiny_separator(), SpatialCues(16_000, N)
+    first, second = (DPRNNExtractor(space(), separator, cues) for _ in range(2))
+    with torch.no_grad():
+        next(first.separator.parameters()).add_(1.0)
+    kept = zip(second.separator.parameters(), separator.parameters(), strict=True)
+    assert all(torch.equal(mine, given) for mine, given in kept)
+    assert not torch.equal(next(first.separator.parameters()), next(second.separator.parameters()))
+
+
+@pytest.mark.parametrize("shape", [(N,), (3, N), None])
+def test_another_observation_is_refused(shape: tuple[int, ...] | None):
+    parts: dict[str, spaces.Space] = {"vector": spaces.Box(-1, 1, (5,), np.float32)}
+    if shape is not None:
+        parts["audio"] = spaces.Box(-1, 1, shape, np.float32)
+    with pytest.raises(ShapeError, match="two ears"):
+        DPRNNExtractor(spaces.Dict(parts), tiny_separator(), SpatialCues(16_000, N))

@@ -1,0 +1,264 @@
+"""What separates: alike in training and evaluation, right at the borders of episodes, exact on resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from tiny_separator import save_tiny, tiny_separator
+
+from auralnav.agents.evaluate import PolicyAgent, evaluate
+from auralnav.agents.sb3_env import make_vector_adapter, make_worlds
+from auralnav.agents.source_cues import HeardWorlds, SourceCues
+from auralnav.agents.tensor_tree import decode, encode
+from auralnav.agents.train import make_training_env, start, with_absolute_paths
+from auralnav.cli import main
+from auralnav.configs.load import load_config, parse_config
+from auralnav.configs.schema import ExperimentConfig
+from auralnav.errors import CheckpointError, ConfigError, SoundError
+from auralnav.separation.streaming import StreamingSeparator
+
+TEXT = """\
+name: heard
+env: {num_envs: 3, history: 2, previous_action: true, horizon: 4, num_sources: 2}
+separation: {separator: frozen, masks: mixture, sources: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("separator") / "tiny.safetensors")
+
+
+def config(*overrides: str, weights: Path | None = None) -> ExperimentConfig:
+    learned = () if weights is None else ("separation.masks=learned", f"separation.weights={weights}")
+    return parse_config(TEXT, (*learned, *overrides))
+
+
+def heard_worlds(experiment: ExperimentConfig) -> HeardWorlds:
+    worlds = make_worlds(experiment.env)
+    return HeardWorlds(worlds, SourceCues(experiment.separation, worlds))
+
+
+ROWS = np.random.default_rng(0).integers(0, 4, (11, 3))
+
+
+@pytest.mark.parametrize("masks", ["learned", "oracle", "mixture"])
+@pytest.mark.parametrize("cues", ["masked", "seed"])
+def test_observations_lie_in_the_declared_space(masks: str, cues: str, weights: Path):
+    env = heard_worlds(config(f"separation.masks={masks}", f"separation.cues={cues}", f"separation.weights={weights}"))
+    space = env.single_observation_space
+    assert isinstance(space, spaces.Dict) and set(space.spaces) == {"sources", "agent_info"}
+    assert space["sources"].shape == (2 * (9 if cues == "masked" else 3),)
+    assert space["sources"].dtype == np.float32
+    observations = [env.reset(seed=0)[0]] + [env.step(row)[0] for row in ROWS[:3]]
+    for observation in observations:
+        assert env.observation_space.contains(observation)
+        assert np.abs(observation["sources"]).max() > 0
+
+
+@pytest.mark.parametrize("masks", ["learned", "oracle"])
+def test_single_worlds_side_by_side_are_observed_as_native_ones(masks: str, weights: Path):
+    """Films are made of them."""
+    experiment = config(f"separation.masks={masks}", f"separation.weights={weights}", "env.num_envs=2")
+    native = make_worlds(experiment.env)
+    disabled = {"autoreset_mode": gym.vector.AutoresetMode.DISABLED}
+    single = gym.make_vec(
+        "AuralNav-v0", 2, vectorization_mode="sync", vector_kwargs=disabled, **experiment.env.task_kwargs()
+    )
+    listeners = [SourceCues(experiment.separation, worlds) for worlds in (native, single)]
+    observations = [worlds.reset(seed=3)[0] for worlds in (native, single)]
+    for row in ROWS[:3, :2]:
+        both = [each.hear(seen, row < 0) for each, seen in zip(listeners, observations, strict=True)]
+        np.testing.assert_array_equal(both[0]["sources"], both[1]["sources"])
+        observations = [worlds.step(row)[0] for worlds in (native, single)]
+    single.close()
+    native.close()
+
+
+def test_a_terminal_observation_is_separated_with_its_own_episode_and_the_next_one_starts_afresh(weights: Path):
+    """Against a separator that is fed by hand, episode after episode, one world at a time."""
+    experiment = config("env.threads=2", weights=weights)
+    env, raw = make_training_env(experiment).venv, make_vector_adapter(experiment.env)
+    env.seed(7)
+    raw.seed(7)
+    by_hand = SourceCues(experiment.separation, raw.venv)
+
+    def features(stream: StreamingSeparator, audio: np.ndarray, start: bool) -> np.ndarray:
+        with torch.no_grad():
+            heard = stream.push(torch.from_numpy(audio[None]), torch.tensor([start]))
+            return by_hand._cues(heard.audio, heard.sources).numpy().reshape(-1)
+
+    streams = [StreamingSeparator(tiny_separator(), 4000, 0.75) for _ in range(3)]
+    mine, sound = env.reset(), raw.reset()
+    for world in range(3):
+        first = features(streams[world], sound["audio"][world], True)  # type: ignore[index,call-overload]
+        np.testing.assert_allclose(mine["sources"][world], first, atol=1e-5)  # type: ignore[index,call-overload]
+    ended = 0
+    for row in ROWS:
+        mine, _, dones, infos = env.step(row)
+        sound, _, _, raw_infos = raw.step(row)
+        for world in range(3):
+            if dones[world]:
+                ended += 1
+                last = features(streams[world], raw_infos[world]["terminal_observation"]["audio"], False)
+                np.testing.assert_allclose(infos[world]["terminal_observation"]["sources"], last, atol=1e-5)
+            expected = features(streams[world], sound["audio"][world], bool(dones[world]))  # type: ignore[index,call-overload]
+            np.testing.assert_allclose(mine["sources"][world], expected, atol=1e-5)  # type: ignore[index,call-overload]
+    assert ended >= 6
+
+
+@pytest.mark.parametrize("masks", ["learned", "oracle", "mixture"])
+def test_evaluation_sees_what_training_sees(masks: str, weights: Path):
+    """Frames that the agent stacks in an evaluation, against the training's wrapper one world at a time."""
+    experiment = config(f"separation.masks={masks}", f"separation.weights={weights}")
+
+    class Recording:
+        """Acts by the step's number, and keeps what it saw."""
+
+        def __init__(self, space: spaces.Space) -> None:
+            self.observation_space, self.seen = space, []
+
+        def predict(self, observation: np.ndarray, memory: Any, start: np.ndarray, deterministic: bool):
+            self.seen.append((observation, start))
+            return np.full(len(observation), len(self.seen) % 4), memory
+
+    env = make_training_env(experiment.model_copy(update={"env": experiment.env.model_copy(
+        update={"num_envs": 1, "split": "test"})}))  # fmt: skip
+    policy = Recording(env.observation_space)
+    evaluate(PolicyAgent(policy, experiment), experiment.env, 1, seed=4, num_envs=1)
+    env.seed(4)
+    observation = env.reset()
+    for number, (seen, begins) in enumerate(policy.seen):
+        assert begins[0] == (number == 0)
+        np.testing.assert_array_equal(observation, seen)
+        observation, _, dones, _ = env.step(np.array([(number + 1) % 4]))
+    assert dones[0]
+
+
+@pytest.mark.parametrize("masks", ["learned", "oracle"])
+def test_worlds_continue_bit_for_bit_from_the_bytes_of_their_state(masks: str, weights: Path):
+    experiment = config(f"separation.masks={masks}", f"separation.weights={weights}")
+    env, other = make_training_env(experiment), make_training_env(experiment)
+    env.seed(1)
+    env.reset()
+    other.reset()
+    for row in ROWS[:6]:
+        env.step(row)
+    other.restore(decode(encode(env.state()), "state")[0])
+    for row in ROWS[6:]:
+        for mine, its in zip(env.step(row)[:3], other.step(row)[:3], strict=True):
+            np.testing.assert_array_equal(mine, its)
+
+
+def test_true_images_tell_left_from_right_and_the_mixture_is_one_source():
+    experiment = config(
+        "env.id=AuralNav-Anechoic-v0", "env.head=sphere", "env.num_envs=1", "separation.masks=oracle",
+        "separation.sources=3",
+    )  # fmt: skip
+    env = heard_worlds(experiment)
+    mixed = heard_worlds(config("env.id=AuralNav-Anechoic-v0", "env.head=sphere", "env.num_envs=1"))
+    places = {"pose": (4.0, 4.0, 0.0), "sources": [[4.2, 6.0], [4.2, 2.0]]}  # to the left and to the right
+    rows = env.reset(seed=0, options=places)[0]["sources"].reshape(3, 9)
+    assert rows[0, 7] > 0.7 and rows[1, 7] < -0.7, "lateral angles of two sources, by true masks"
+    assert not rows[2].any(), "a row that no source needs"
+    whole = mixed.reset(seed=0, options=places)[0]["sources"].reshape(2, 9)
+    assert abs(whole[0, 7]) <= 1 and whole[0].any() and not whole[1].any()
+
+
+def test_the_real_separator_is_asked_once_a_step_for_all_worlds(weights: Path, monkeypatch: pytest.MonkeyPatch):
+    batches = []
+    push = StreamingSeparator.push
+
+    def counted(self: StreamingSeparator, audio: torch.Tensor, *rest: Any) -> Any:
+        batches.append(len(audio))
+        return push(self, audio, *rest)
+
+    monkeypatch.setattr(StreamingSeparator, "push", counted)
+    env = make_training_env(config(weights=weights))
+    env.reset()
+    for row in ROWS[:4]:
+        env.step(row)
+    # The horizon is 4: after the fourth step every world begins anew, and only then is there a second call.
+    assert batches == [3] * 6
+
+
+# What is wrong is said in one line --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("separation.mask=oracle",), r"separation\.mask: unknown key; did you mean masks\?"),
+        (("separation.masks=orcale",), "did you mean oracle"),
+        (("separation.separator=frozzen",), "did you mean frozen"),
+        (("separation.sources=9",), "at most 8"),
+        (("separation.separator=finetune",), "mixture has nothing to learn"),
+        (("separation.masks=learned", "separation.separator=finetune", "algorithm=ppo"), "use frozen"),
+        (("env.obs_mode=cues",), "cues cannot be separated; use waveform"),
+        (("env={id: CartPole-v1}",), "has no ears"),
+    ],
+)  # fmt: skip
+def test_a_wrong_separation_section_is_refused(overrides: tuple[str, ...], words: str):
+    with pytest.raises(ConfigError, match=words):
+        config(*overrides)
+
+
+def test_more_sources_than_rows_are_refused():
+    with pytest.raises(ConfigError, match="2 rows for 4 sources; give 4"):
+        make_training_env(config("separation.masks=oracle", "env.num_sources=3", "env.distractors=1"))
+
+
+def test_nan_in_the_sound_is_refused_before_it_is_learned_from(weights: Path):
+    for experiment in (config(), config(weights=weights)):
+        worlds = make_worlds(experiment.env)
+        listener = SourceCues(experiment.separation, worlds)
+        observation, _ = worlds.reset(seed=0)
+        observation["audio"][1, 0, 17] = np.nan
+        with pytest.raises(SoundError, match="NaN"):
+            listener.hear(observation, np.ones(3, dtype=bool))
+
+
+@pytest.mark.parametrize("form", ["frozen", "finetune"])
+def test_a_separator_that_does_not_fit_is_refused_by_the_command_line(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    def error_of(*overrides: str) -> str:
+        sets = [part for key in (*overrides, f"separation.separator={form}") for part in ("--set", key)]
+        with pytest.raises(SystemExit) as stopped:
+            main(["train", "auralnav-dprnn-dqn", "--run-dir", str(tmp_path / "run"), *sets])
+        assert stopped.value.code == 2 and not (tmp_path / "run").exists()
+        text = capsys.readouterr().err
+        assert text.startswith("error: ") and text.count("\n") == 1
+        return text
+
+    good = save_tiny(tmp_path / "good.safetensors", sources=4)
+    assert "8000 Hz" in error_of(
+        f"separation.weights={save_tiny(tmp_path / 'slow.safetensors', 4, 8000)}", "separation.masks=learned")
+    assert "tells 4 sources apart, not 2; set it to 4" in error_of(
+        f"separation.weights={good}", "separation.sources=2")
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(good.read_bytes()[:500])
+    assert "broken.safetensors: cannot be read" in error_of(f"separation.weights={broken}")
+    assert "no such file" in error_of(f"separation.weights={tmp_path / 'nowhere.safetensors'}")
+    assert "no such separator" in error_of("separation.weights=auralnav-seperator")
+
+
+def test_a_run_keeps_the_path_of_its_separator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    relative = config("separation.weights=here/a.safetensors")
+    assert with_absolute_paths(relative).separation.weights == str(tmp_path / "here" / "a.safetensors")
+    assert with_absolute_paths(config("separation.weights=shipped")).separation.weights == "shipped"
+
+
+@pytest.mark.parametrize("name", ["auralnav-dprnn-dqn", "auralnav-dprnn-mamba-dqn", "auralnav-dprnn-dqn-finetune"])
+def test_an_experiment_without_its_separator_says_so(name: str, tmp_path: Path):
+    experiment = load_config(name, ("separation.weights=nowhere/a.safetensors", "env.num_envs=2"))
+    with pytest.raises(CheckpointError, match="no such file; give the path"):
+        start(experiment, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
