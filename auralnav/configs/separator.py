@@ -84,8 +84,9 @@ class SeparatorTrainConfig(_Strict):
     max_grad_norm: PositiveFloat = 5.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999  # of the weights that are kept, over steps
     loss: Literal["snr", "si_sdr"] = "snr"  # snr asks for the sources' levels too
-    silence_weight: PositiveFloat = 0.1  # of a silent target against an active one
-    precision: Literal["bf16", "fp32"] = "bf16"  # of the network on CUDA
+    silence_weight: PositiveFloat = 0.1  # of a silent target against an active one …
+    silence_warmup_steps: NonNegativeInt = 0  # … reached linearly from 0 in so many steps
+    precision: Literal["bf16", "fp32"] = "bf16"  # on CUDA; bf16 is fast from torch 2.10, cuDNN 9.13 on
     eval_every: NonNegativeInt = 1_000  # 0 = never
     eval_mixtures: PositiveInt = 100  # of each kind
     log_every: PositiveInt = 100

@@ -76,30 +76,30 @@ class SeparationLoss(nn.Module):
 
     Args:
         scale: see :func:`pairwise_losses`.
-        silence_weight: factor of the silent targets' terms, > 0.
 
     Raises:
         MissingDependencyError: asteroid is not installed.
     """
 
-    def __init__(self, scale: Scale = "fixed", silence_weight: float = 1.0) -> None:
+    def __init__(self, scale: Scale = "fixed") -> None:
         super().__init__()
         from auralnav.separation.asteroid_models import pit_loss_wrapper
 
         self._scale: Scale = scale
-        self._silence_weight = silence_weight
         # A reduction of our own makes Asteroid compare all permutations on the device; its other way, over four
         # sources, takes each matrix to the CPU.
         self._pit = pit_loss_wrapper()(self._weighted, pit_from="pw_mtx", perm_reduce=_mean_over_sources)
 
-    def _weighted(self, estimates: Tensor, targets: Tensor, mixture: Tensor) -> Tensor:
+    def _weighted(self, estimates: Tensor, targets: Tensor, mixture: Tensor, silence_weight: float) -> Tensor:
         losses = pairwise_losses(estimates, targets, mixture, self._scale)
         silent = (targets == 0).all(-1)[:, None, :]
-        return torch.where(silent, self._silence_weight * losses, losses)
+        return torch.where(silent, silence_weight * losses, losses)
 
-    def forward(self, estimates: Tensor, targets: Tensor, mixture: Tensor) -> Tensor:
-        """The loss in dB, a scalar; arguments as :func:`pairwise_losses` takes them."""
-        return self._pit(estimates, targets, mixture=mixture)
+    def forward(
+        self, estimates: Tensor, targets: Tensor, mixture: Tensor, silence_weight: float = 1.0
+    ) -> Tensor:
+        """The loss in dB, a scalar, with silent targets weighed; arguments as :func:`pairwise_losses` takes them."""
+        return self._pit(estimates, targets, mixture=mixture, silence_weight=silence_weight)
 
 
 def _mean_over_sources(losses: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class SeparatorTraining:
         self._config, self._renderer, self._separator = config, renderer, separator
         self._recipe = mixture_recipe(config)
         scale = "fixed" if config.train.loss == "snr" else "free"
-        self._loss = SeparationLoss(scale, config.train.silence_weight)
+        self._loss = SeparationLoss(scale)
         self._samples = round(config.train.segment * config.separator.sample_rate)
         self._half = renderer.device.type == "cuda" and config.train.precision == "bf16"
         self._optimizer = torch.optim.AdamW(
@@ -107,7 +107,8 @@ class SeparatorTraining:
         mid, targets = self.mixtures(self.steps)
         with torch.autocast(mid.device.type, torch.bfloat16, enabled=self._half):
             estimates = self._separator(mid)
-        loss = self._loss(estimates, targets, mid)
+        risen = min((self.steps + 1) / max(train.silence_warmup_steps, 1), 1.0)
+        loss = self._loss(estimates, targets, mid, risen * train.silence_weight)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._separator.parameters(), train.max_grad_norm)

@@ -104,7 +104,7 @@ def test_the_weight_of_silence_counts_for_silent_targets_alone():
     mixture = targets.sum(1)
     estimates = torch.stack([0.5 * targets[:, 0], 0.5 * targets[:, 0]], dim=1)
     active, silent = (float(pairwise_losses(estimates, targets, mixture)[0, 0, j]) for j in (0, 1))
-    weighted = SeparationLoss(silence_weight=3.0)(estimates, targets, mixture)
+    weighted = SeparationLoss()(estimates, targets, mixture, silence_weight=3.0)
     assert float(weighted) == pytest.approx((active + 3.0 * silent) / 2, abs=1e-5)
 
 

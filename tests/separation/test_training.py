@@ -123,6 +123,20 @@ def test_the_average_follows_the_weights(renderer):
         torch.testing.assert_close(training.averaged.filters.weight, wanted)
 
 
+def test_the_weight_of_silence_rises_to_its_own(renderer, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        training_module.SeparationLoss,
+        "forward",
+        lambda self, estimates, targets, mid, weight: seen.append(weight) or estimates.square().mean(),
+    )
+    trained(renderer, 6, "train.silence_weight=0.2", "train.silence_warmup_steps=4")
+    assert seen == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.2, 0.2])
+    seen.clear()
+    trained(renderer, 2, "train.silence_weight=0.2")
+    assert seen == [0.2, 0.2]
+
+
 def test_a_divergence_is_told_with_what_to_do(renderer):
     training = trained(renderer, 1)
     with torch.no_grad():
