@@ -76,7 +76,8 @@ class SeparatorTraining:
         self._optimizer = torch.optim.AdamW(
             separator.parameters(), lr=config.train.learning_rate, weight_decay=config.train.weight_decay
         )
-        self.averaged = copy.deepcopy(separator).requires_grad_(False).eval()
+        # Sent where it is already: what a copy loses is the one block of memory that cuDNN wants recurrent weights in.
+        self.averaged = copy.deepcopy(separator).to(renderer.device).requires_grad_(False).eval()
         self.steps = 0
         self._sums = torch.zeros(2, device=renderer.device)  # losses and gradient norms since the last look
         self._summed = 0
