@@ -199,7 +199,7 @@ def test_learning_moves_the_separator_and_target_updates_carry_it_over(weights: 
         ("auralnav-dprnn-dqn", ("separation.masks=mixture", "algorithm=ppo", "ppo.n_steps=20", "ppo.batch_size=40")),
         ("auralnav-dprnn-mamba-dqn", MEMORY),
         ("auralnav-dprnn-dqn-finetune", ()),
-        ("auralnav-dprnn-dqn-finetune", ("policy.memory=gru", *MEMORY)),
+        pytest.param("auralnav-dprnn-dqn-finetune", ("policy.memory=gru", *MEMORY), marks=pytest.mark.slow),
     ],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(
