@@ -28,8 +28,7 @@ from auralnav.separation.streaming import StreamingSeparator
 
 AUDIO = "audio"
 SOURCES = "sources"
-FULL_SCALE = 32767
-"""The 16-bit number of a sample at 1."""
+FULL_SCALE = 32767  # the 16-bit number of a sample at 1
 
 Observation = dict[str, np.ndarray]
 
@@ -51,15 +50,12 @@ class Listener(Protocol):
             start: bool [N], worlds whose episode begins with it.
             mask: bool [N], worlds for which it is new; the others were observed before. None for all.
         """
-        ...
 
     def state(self) -> dict[str, Any]:
         """A copy of what is remembered of the running episodes."""
-        ...
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a `state()`, bit for bit."""
-        ...
 
 
 class SourceCues:
@@ -70,9 +66,8 @@ class SourceCues:
         worlds: AuralNav worlds that give waveforms, native or synchronous.
 
     Raises:
-        ConfigError: worlds without waveforms, more sources than rows, a separator of another number of sources or
-            another rate, or no such separator.
-        CheckpointError: the separator's file is damaged.
+        ConfigError: worlds without waveforms, more sources than rows, or a separator that does not fit.
+        CheckpointError: no such separator, or its file is damaged.
         MissingDependencyError: masks are learned and asteroid is not installed.
     """
 
@@ -94,9 +89,9 @@ class SourceCues:
             self._stream = StreamingSeparator(
                 separator.to(device), step=settings.block, window_seconds=config.window_seconds, batch=self.num_envs
             )
+        self._ranks = np.zeros((self.num_envs, settings.num_sources + settings.distractors), np.int64)
         self._features = np.zeros((self.num_envs, config.sources, len(self._cues.names)), np.float32)
-        row = spaces.Box(-1.0, 1.0, (self._features[0].size,), np.float32)
-        self.space = _replaced(space, SOURCES, row)
+        self.space = _replaced(space, SOURCES, spaces.Box(-1.0, 1.0, (self._features[0].size,), np.float32))
 
     def hear(self, observation: Observation, start: np.ndarray, mask: np.ndarray | None = None) -> Observation:
         """See `Listener`; the separation of a world's rows does not depend on the other worlds."""
@@ -116,31 +111,39 @@ class SourceCues:
             return self._cues(heard.audio, heard.sources).cpu().numpy()
         features = np.zeros((len(audio), *self._features.shape[1:]), np.float32)
         if self._images is not None:
-            mids = torch.from_numpy(self._images(new).mean(axis=2))
-            features[:, : mids.shape[1]] = self._cues(audio, mids).numpy()
+            mids = self._ranked(self._images(new).mean(axis=2), start, new)
+            features[:, : mids.shape[1]] = self._cues(audio, torch.from_numpy(mids)).numpy()
         else:  # what is heard is one source: a mask of ones
             features[:, :1] = self._cues(audio, audio.mean(dim=1, keepdim=True)).numpy()
         return features
 
+    def _ranked(self, mids: np.ndarray, start: np.ndarray, new: np.ndarray) -> np.ndarray:
+        """True sources [b, K, n] in a separator's order: the loudest first when an episode starts.
+
+        The worlds' own order would say which ones are distractors.
+        """
+        ranks = np.argsort(-np.square(mids).sum(axis=2), axis=1, kind="stable")
+        self._ranks[new] = ranks = np.where(start[:, None], ranks, self._ranks[new])
+        return np.take_along_axis(mids, ranks[:, :, None], axis=1)
+
     def state(self) -> dict[str, Any]:
-        """A copy of the newest features and of the sound that the separator remembers."""
+        """A copy of the newest features, of the true sources' order and of the sound that the separator remembers."""
         return {
             "features": self._features.copy(),
+            "ranks": self._ranks.copy(),
             "stream": None if self._stream is None else self._stream.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a `state()`."""
         self._features[:] = state["features"]
+        self._ranks[:] = state["ranks"]
         if self._stream is not None:
             self._stream.restore(state["stream"])
 
 
 class AudioSteps:
-    """The sound itself, for a policy that separates it: `audio` int16 [2, n], full scale at 32767.
-
-    Args:
-        worlds: AuralNav worlds that give waveforms.
+    """The sound of AuralNav worlds, for a policy that separates it: `audio` int16 [2, n], full scale at 32767.
 
     Raises:
         ConfigError: worlds without waveforms.

@@ -159,14 +159,18 @@ def test_worlds_continue_bit_for_bit_from_the_bytes_of_their_state(masks: str, w
 def test_true_images_tell_left_from_right_and_the_mixture_is_one_source():
     experiment = config(
         "env.id=AuralNav-Anechoic-v0", "env.head=sphere", "env.num_envs=1", "separation.masks=oracle",
-        "separation.sources=3",
+        "separation.sources=3", "env.horizon=20",
     )  # fmt: skip
     env = heard_worlds(experiment)
     mixed = heard_worlds(config("env.id=AuralNav-Anechoic-v0", "env.head=sphere", "env.num_envs=1"))
-    places = {"pose": (4.0, 4.0, 0.0), "sources": [[4.2, 6.0], [4.2, 2.0]]}  # to the left and to the right
+    # Far to the right, near to the left: the louder one comes first, and stays there when the other one is nearer.
+    places = {"pose": (4.0, 4.0, 0.0), "sources": [[4.2, 0.7], [4.2, 5.2]]}
     rows = env.reset(seed=0, options=places)[0]["sources"].reshape(3, 9)
     assert rows[0, 7] > 0.7 and rows[1, 7] < -0.7, "lateral angles of two sources, by true masks"
     assert not rows[2].any(), "a row that no source needs"
+    for action in (3, 3, 3, 0, 0, 0, 0, 2, 2, 2):  # two metres to the right, facing as before
+        rows = env.step(np.array([action]))[0]["sources"].reshape(3, 9)
+    assert rows[0, 7] > 0.7 and rows[1, 7] < -0.7 and rows[1, 6] > rows[0, 6] + 0.02
     whole = mixed.reset(seed=0, options=places)[0]["sources"].reshape(2, 9)
     assert abs(whole[0, 7]) <= 1 and whole[0].any() and not whole[1].any()
 
