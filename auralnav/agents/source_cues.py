@@ -34,11 +34,7 @@ Observation = dict[str, np.ndarray]
 
 
 class Listener(Protocol):
-    """What turns the worlds' observations into the policy's.
-
-    Attributes:
-        space: one world's, after it.
-    """
+    """What turns the worlds' observations into the policy's; `space` is one world's, after it."""
 
     space: spaces.Dict
 
@@ -50,12 +46,15 @@ class Listener(Protocol):
             start: bool [N], worlds whose episode begins with it.
             mask: bool [N], worlds for which it is new; the others were observed before. None for all.
         """
+        ...
 
     def state(self) -> dict[str, Any]:
         """A copy of what is remembered of the running episodes."""
+        ...
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a `state()`, bit for bit."""
+        ...
 
 
 class SourceCues:
