@@ -20,7 +20,7 @@ from auralnav.agents.train import make_training_env, start, with_absolute_paths
 from auralnav.cli import main
 from auralnav.configs.load import load_config, parse_config
 from auralnav.configs.schema import ExperimentConfig
-from auralnav.errors import CheckpointError, ConfigError, SoundError
+from auralnav.errors import CheckpointError, ConfigError, ShapeError, SoundError
 from auralnav.separation.streaming import StreamingSeparator
 
 TEXT = """\
@@ -218,14 +218,18 @@ def test_more_sources_than_rows_are_refused():
         make_training_env(config("separation.masks=oracle", "env.num_sources=3", "env.distractors=1"))
 
 
-def test_nan_in_the_sound_is_refused_before_it_is_learned_from(weights: Path):
+def test_sound_of_one_ear_of_another_length_or_with_nan_is_refused(weights: Path):
     for experiment in (config(), config(weights=weights)):
         worlds = make_worlds(experiment.env)
         listener = SourceCues(experiment.separation, worlds)
         observation, _ = worlds.reset(seed=0)
+        start = np.ones(3, dtype=bool)
+        for cut in (np.s_[:, :1], np.s_[:, :, :3999]):  # one ear, and a sample too few
+            with pytest.raises(ShapeError, match="left and right ear"):
+                listener.hear({**observation, "audio": observation["audio"][cut]}, start)
         observation["audio"][1, 0, 17] = np.nan
         with pytest.raises(SoundError, match="NaN"):
-            listener.hear(observation, np.ones(3, dtype=bool))
+            listener.hear(observation, start)
 
 
 @pytest.mark.parametrize("form", ["frozen", "finetune"])
@@ -250,7 +254,7 @@ def test_a_separator_that_does_not_fit_is_refused_by_the_command_line(
     broken.write_bytes(good.read_bytes()[:500])
     assert "broken.safetensors: cannot be read" in error_of(f"separation.weights={broken}")
     assert "no such file" in error_of(f"separation.weights={tmp_path / 'nowhere.safetensors'}")
-    assert "no such separator" in error_of("separation.weights=auralnav-seperator")
+    assert "no such separator" in error_of("separation.weights=seperator-small")
 
 
 def test_a_run_keeps_the_path_of_its_separator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
