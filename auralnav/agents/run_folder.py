@@ -4,7 +4,7 @@ config.yaml          the whole resolved config          policy.safetensors   the
 command.txt          each command that worked on it     training.json        their steps and wall time
 env.json             ids, arguments, versions, commit   resume/              the newest whole checkpoint
 events.out.tfevents* TensorBoard                        metrics.csv          one row a log step
-                                                        eval/                evaluations, best policy
+separator.safetensors  the separator of a run with one  eval/                evaluations, best policy
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class RunFolder:
         self.env = path / "env.json"
         self.policy = path / "policy.safetensors"
         self.training = path / "training.json"
+        self.separator = path / "separator.safetensors"
         self.metrics = path / "metrics.csv"
         self.eval = path / "eval"
         self.best_policy = self.eval / "best.safetensors"
@@ -100,10 +101,17 @@ class RunFolder:
     def load_config(self, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
         """The run's own config, with overrides, of a run that trains an agent.
 
+        The separator is the run's own copy, unless the overrides name another.
+
         Raises:
             ConfigError: it has been edited into something wrong, or trains a separator.
         """
-        return parse_config(self.config.read_text(encoding="utf-8"), overrides, source=str(self.config))
+        config = parse_config(self.config.read_text(encoding="utf-8"), overrides, source=str(self.config))
+        named = any(override.partition("=")[0].strip() == "separation.weights" for override in overrides)
+        if config.separates and self.separator.is_file() and not named:
+            own = config.separation.model_copy(update={"weights": str(self.separator.absolute())})
+            config = config.model_copy(update={"separation": own})
+        return config
 
     def load_separator_config(self, overrides: tuple[str, ...] = ()) -> SeparatorExperiment:
         """The run's own config, with overrides, of a run that trains a separator.

@@ -33,7 +33,7 @@ from auralnav.agents.replay_store import ReplayIndex, ReplayStore
 from auralnav.agents.resume_store import Manifest
 from auralnav.agents.run_folder import RunFolder
 from auralnav.agents.sb3_env import VectorAdapter, make_worlds
-from auralnav.agents.separators import is_path
+from auralnav.agents.separators import find_separator, is_path
 from auralnav.agents.sequence_store import SequenceIndex, SequenceStore
 from auralnav.agents.source_cues import HeardWorlds, make_listener
 from auralnav.agents.tensor_tree import decode, encode
@@ -45,9 +45,6 @@ from auralnav.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-SEPARATOR_FILE = "separator.safetensors"
 
 
 @dataclass(frozen=True)
@@ -102,6 +99,9 @@ def start(
     with closing(_checked_env(config, track)) as env:
         # What the task, the machine or the tracker refuses is refused before there is a run folder.
         run = RunFolder.create(config, run_dir)
+        if config.separates and config.separation.masks == "learned":
+            # A copy of the separator: a file that changes or goes must not change or end the run.
+            write_bytes(run.separator, find_separator(config.separation.weights).read_bytes())
         return _train(config, run, env, None, track, export_zip, console)
 
 
@@ -367,7 +367,7 @@ class TrainingSession:
         """
         write_bytes(self._run.policy, policy)
         if isinstance(self._model, LearnsSeparator) and self._model.separator is not None:
-            self._model.separator.save(self._run.path / SEPARATOR_FILE)
+            self._model.separator.save(self._run.separator)
         write_json(self._run.training, {key: about[key] for key in ("step", "wall_seconds") if key in about})
 
 

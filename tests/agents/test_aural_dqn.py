@@ -242,6 +242,27 @@ def test_a_separator_that_learned_along_is_a_file_that_a_frozen_one_can_be(weigh
     assert record(zipped, zipped.config.env, 2).episodes == record(agent, agent.config.env, 2).episodes
 
 
+@pytest.mark.parametrize("name", ["auralnav-dprnn-dqn", "auralnav-dprnn-dqn-finetune"])
+def test_a_run_keeps_a_separator_of_its_own(name: str, tmp_path: Path):
+    """Its file may change or go: the run goes on, and is evaluated, with what it began with."""
+    file = save_tiny(tmp_path / "tiny.safetensors", sample_rate=8000)
+    experiment = small(name, file, "train.total_steps=40", "train.eval_every=0")
+    original = file.read_bytes()
+    start(experiment, tmp_path / "run")
+    agent = load_policy_agent(tmp_path / "run")
+    before = record(agent, agent.config.env, 2).episodes
+    file.unlink()
+    agent = load_policy_agent(tmp_path / "run")
+    assert record(agent, agent.config.env, 2).episodes == before
+    assert resume(tmp_path / "run", ("train.total_steps=80",)).steps == 80
+    learns = experiment.separation.separator == "finetune"
+    assert ((tmp_path / "run" / "separator.safetensors").read_bytes() == original) != learns
+    other = save_tiny(tmp_path / "other.safetensors", sample_rate=8000)
+    with pytest.raises(ConfigError, match="keeps its separation"):
+        resume(tmp_path / "run", (f"separation.weights={other}",))
+    assert load_policy_agent(tmp_path / "run", (f"separation.weights={other}",)).config.separation.weights == str(other)
+
+
 def test_a_rate_for_a_separator_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="has no separator"):
         dqn(double=True, history=1, separator_learning_rate=1e-4)
