@@ -22,11 +22,13 @@ CountRange = NonNegativeInt | tuple[NonNegativeInt, NonNegativeInt]
 AURAL_PREFIX = "AuralNav"
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A section of an experiment: unknown keys and numbers that are not finite are errors, also when set later."""
+
     model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
-class AudioEnvConfig(_Strict):
+class AudioEnvConfig(Strict):
     """An environment and how its worlds are run. A task argument left out keeps the id's own default.
 
     Lengths in metres, times in seconds, levels in decibels, angles (`_deg`) in degrees.
@@ -99,7 +101,7 @@ RUN_KEYS = ("id", "num_envs", "threads", "history", "previous_action", "kwargs")
 """Keys of `AudioEnvConfig` that say how the worlds are run and are no arguments of the environment."""
 
 
-class CoreConfig(_Strict):
+class CoreConfig(Strict):
     """The memory core that `policy.memory` names, between the features and the hidden layers."""
 
     d_model: PositiveInt = 64  # width of its tokens and of its output
@@ -114,7 +116,7 @@ class CoreConfig(_Strict):
         return self
 
 
-class PolicyConfig(_Strict):
+class PolicyConfig(Strict):
     """The network: hidden layers after the features or the memory, shared by both algorithms."""
 
     net_arch: list[PositiveInt] = Field(default_factory=lambda: [256, 256])
@@ -125,7 +127,7 @@ class PolicyConfig(_Strict):
     standardise: bool = False  # flat inputs to mean 0, variance 1, by statistics of the first 200 000
 
 
-class SeparationConfig(_Strict):
+class SeparationConfig(Strict):
     """What a policy has instead of the waveform: cues of each source that is told apart (env.obs_mode: waveform).
 
     `frozen`: the worlds are observed through the masks, and the policy learns from the cues. `finetune`: the policy
@@ -134,7 +136,7 @@ class SeparationConfig(_Strict):
 
     separator: Literal["none", "frozen", "finetune"] = "none"
     masks: Literal["learned", "oracle", "mixture"] = "learned"  # oracle: of the true images; mixture: not told apart
-    weights: str = "auralnav-separator"  # path of a separator, or the name of one that comes with the package
+    weights: str = "separator-small"  # path of a separator, or the name of one that comes with the package
     cues: Literal["masked", "seed"] = "masked"
     sources: Annotated[int, Field(ge=1, le=8)] = 4  # rows of cues; with learned masks the separator's outputs
     window_seconds: PositiveFloat = 0.75  # frozen: sound that the separator hears, the step's own included
@@ -150,7 +152,7 @@ class SeparationConfig(_Strict):
         return self
 
 
-class TrainConfig(_Strict):
+class TrainConfig(Strict):
     """How long, from which seed, and what is saved when. All counts are environment steps."""
 
     total_steps: PositiveInt = 200_000
@@ -165,7 +167,7 @@ class TrainConfig(_Strict):
     deterministic: bool = True
 
 
-class _Learner(_Strict):
+class _Learner(Strict):
     learning_rate: PositiveFloat = 3e-4
     learning_rate_final: PositiveFloat | None = None  # linear schedule down to this
     batch_size: Annotated[int, Field(ge=2)] = 256  # DQN with a memory: sequences, not steps
@@ -212,7 +214,7 @@ class PPOConfig(_Learner):
     core_learning_rate: PositiveFloat | None = None  # with a memory: of its core; falls as learning_rate does
 
 
-class TrackingConfig(_Strict):
+class TrackingConfig(Strict):
     """Weights & Biases, used with `--track`."""
 
     project: str = "auralnav"
@@ -220,7 +222,7 @@ class TrackingConfig(_Strict):
     tags: list[str] = Field(default_factory=list)
 
 
-class ExperimentConfig(_Strict):
+class ExperimentConfig(Strict):
     """One experiment file: an environment, an algorithm and its settings.
 
     With a `policy.memory` the algorithms are `MemoryDQN` and `MemoryPPO`, and `env.previous_action` is true

@@ -12,14 +12,14 @@ from auralnav.configs.schema import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Strict,
     TrackingConfig,
-    _Strict,
 )
 
 LARGEST_SOURCES = 8
 
 
-class NetworkConfig(_Strict):
+class NetworkConfig(Strict):
     """Sizes of the separator, as `auralnav.separation.separator.SeparatorConfig` explains them."""
 
     sources: Annotated[int, Field(ge=1, le=LARGEST_SOURCES)] = 4  # outputs
@@ -41,7 +41,7 @@ class NetworkConfig(_Strict):
     encoding: Literal["linear", "relu"] = "linear"
 
 
-class MixturesConfig(_Strict):
+class MixturesConfig(Strict):
     """What the separator hears in training. Shares are probabilities, levels in decibels, times in seconds."""
 
     rooms: PositiveInt = 2_048  # rendered before the training begins: 0.2 MB each
@@ -69,7 +69,7 @@ class MixturesConfig(_Strict):
         return self
 
 
-class SeparatorTrainConfig(_Strict):
+class SeparatorTrainConfig(Strict):
     """How long, from which seed, how, and what is saved when. A step is one update on one batch."""
 
     total_steps: PositiveInt = 20_000
@@ -96,7 +96,7 @@ class SeparatorTrainConfig(_Strict):
     deterministic: bool = False  # on CUDA; a CPU always is
 
 
-class SeparatorExperiment(_Strict):
+class SeparatorExperiment(Strict):
     """One experiment file that trains a separator: its size, its mixtures and its training."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
