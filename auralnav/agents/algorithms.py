@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -23,6 +22,7 @@ from auralnav.agents.memory_ppo import MemoryPPO
 from auralnav.agents.separators import load_separator
 from auralnav.agents.source_cues import make_cues
 from auralnav.configs.schema import DQNConfig, ExperimentConfig, PPOConfig
+from auralnav.devices import torch_device
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.errors import ConfigError
 from auralnav.policies.dueling import DuelingPolicy
@@ -37,12 +37,8 @@ def choose_device(config: ExperimentConfig, space: spaces.Space) -> str:
     Raises:
         ConfigError: `cuda` is asked for and there is none.
     """
-    wanted = config.train.device
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("train.device: cuda: this torch sees no GPU; use --set train.device=cpu")
-    if wanted == "auto":
-        return "cuda" if isinstance(space, spaces.Dict) and torch.cuda.is_available() else "cpu"
-    return wanted
+    small = config.train.device == "auto" and not isinstance(space, spaces.Dict)
+    return torch_device("cpu" if small else config.train.device, "train.device").type
 
 
 def algorithm_class(config: ExperimentConfig) -> type[BaseAlgorithm]:

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from stable_baselines3 import DQN
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor
-from torch import nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from auralnav.agents.batched_dqn import BatchedDQN
 from auralnav.agents.dprnn_extractor import DPRNNExtractor
 from auralnav.agents.frame_replay import FrameReplay
 from auralnav.agents.memory_dqn import MemoryDQN
@@ -83,7 +83,7 @@ class LearnsSeparator(DQN):
                     group["lr"] = rate
 
 
-class AuralDQN(LearnsSeparator):
+class AuralDQN(LearnsSeparator, BatchedDQN):
     """SB3's DQN with these differences.
 
     Exploration is drawn for each world: SB3 draws once for the whole batch, so that all worlds explore in the
@@ -115,18 +115,9 @@ class AuralDQN(LearnsSeparator):
             kwargs["replay_buffer_kwargs"] = {"history": history, "n_steps": steps, "gamma": gamma}
         super().__init__(policy, env, **kwargs)
 
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        restarts = reset_num_timesteps or self._last_obs is None  # then SB3 resets the worlds
-        if restarts and isinstance(self.replay_buffer, FrameReplay):
+    def _before_reset(self) -> None:
+        if isinstance(self.replay_buffer, FrameReplay):
             self.replay_buffer.sequences.cut_episodes()
-        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 
     def predict(
         self,
@@ -140,38 +131,24 @@ class AuralDQN(LearnsSeparator):
             return super().predict(observation, state, episode_start, deterministic)
         with torch.no_grad():
             tensor: Any = obs_as_tensor(observation, self.device)
-            actions = self.q_net(tensor).argmax(dim=1).cpu().numpy()
-        # All random numbers are drawn at every step: the stream does not depend on the outcomes.
-        explore = np.random.random(len(actions)) < self.exploration_rate
-        random = np.random.randint(0, int(self.q_net.action_space.n), len(actions))
-        return np.where(explore, random, actions), state
+            greedy = self.q_net(tensor).argmax(dim=1).cpu().numpy()
+        return self._explore(greedy, self.exploration_rate), state
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """SB3's update, or with `double` the same with the double Q target."""
-        if not self.double:
+        if self.double:
+            self._descend(gradient_steps, batch_size)
+        else:
             super().train(gradient_steps, batch_size)
-            return
-        assert self.replay_buffer is not None
-        self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        losses = []
-        for _ in range(gradient_steps):
-            batch: Any = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            discounts = batch.discounts if batch.discounts is not None else self.gamma
-            with torch.no_grad():
-                best = self.q_net(batch.next_observations).argmax(dim=1, keepdim=True)  # [B, 1]
-                after = self.q_net_target(batch.next_observations).gather(1, best)  # [B, 1]
-                target = batch.rewards + (1 - batch.dones) * discounts * after
-            values = self.q_net(batch.observations).gather(1, batch.actions.long())
-            loss = F.smooth_l1_loss(values, target)
-            losses.append(loss.item())
-            self.policy.optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.q_net.parameters(), self.max_grad_norm)
-            self.policy.optimizer.step()
-        self._n_updates += gradient_steps
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/loss", np.mean(losses))
+
+    def _loss(self, batch: Any) -> Tensor:
+        """Huber loss to the double Q target."""
+        discounts = batch.discounts if batch.discounts is not None else self.gamma
+        with torch.no_grad():
+            best = self.q_net(batch.next_observations).argmax(dim=1, keepdim=True)  # [B, 1]
+            after = self.q_net_target(batch.next_observations).gather(1, best)  # [B, 1]
+            target = batch.rewards + (1 - batch.dones) * discounts * after
+        return F.smooth_l1_loss(self.q_net(batch.observations).gather(1, batch.actions.long()), target)
 
 
 class AuralMemoryDQN(LearnsSeparator, MemoryDQN):

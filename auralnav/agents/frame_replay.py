@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
-from auralnav.agents.memory_replay import Observations, SequenceReplay
+from auralnav.agents.memory_replay import Observations, SequenceReplay, cut_off_ends, part_of
 
 
 class FrameReplay:
@@ -63,13 +63,8 @@ class FrameReplay:
         infos: list[dict[str, Any]],
     ) -> None:
         """Store one step of every world, as SB3 gives it: `next_obs` holds the terminal observations."""
-        cut_off = np.array([bool(info.get("TimeLimit.truncated")) for info in infos]) & done
-        terminal = {
-            world: {key: part[world] for key, part in next_obs.items()}
-            if isinstance(next_obs, dict)
-            else next_obs[world]
-            for world in np.flatnonzero(cut_off).tolist()
-        }
+        cut_off = cut_off_ends(infos, done)
+        terminal = {world: part_of(next_obs, world) for world in np.flatnonzero(cut_off).tolist()}
         self.sequences.add(
             obs,
             action,
@@ -100,9 +95,9 @@ class FrameReplay:
             discounts = batch.discounts[good]
             parts.append(
                 ReplayBufferSamples(
-                    observations=_rows(batch.observations, good, 0),
+                    observations=part_of(batch.observations, (good, 0)),
                     actions=batch.actions[good],
-                    next_observations=_rows(batch.observations, good, 1),
+                    next_observations=part_of(batch.observations, (good, 1)),
                     dones=(discounts == 0).float(),
                     rewards=batch.returns[good],
                     discounts=discounts,
@@ -110,13 +105,6 @@ class FrameReplay:
             )
             missing -= len(discounts)
         return parts[0] if len(parts) == 1 else ReplayBufferSamples(*map(_joined, zip(*parts, strict=True)))
-
-
-def _rows(observations: Any, good: torch.Tensor, row: int) -> Any:
-    """One row of each good sequence of observations [M, 2, …]."""
-    if isinstance(observations, dict):
-        return {key: part[good, row] for key, part in observations.items()}
-    return observations[good, row]
 
 
 def _joined(parts: tuple[Any, ...]) -> Any:

@@ -13,9 +13,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from stable_baselines3 import DQN
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_pkl
@@ -24,15 +22,16 @@ from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 from torch.nn import functional as F
 
+from auralnav.agents.batched_dqn import BatchedDQN
 from auralnav.agents.memory_algorithm import MemoryAlgorithm, PredictState
 from auralnav.agents.memory_dqn_policy import MemoryDQNPolicy
-from auralnav.agents.memory_replay import SequenceBatch, SequenceReplay
+from auralnav.agents.memory_replay import SequenceBatch, SequenceReplay, cut_off_ends, part_of
 from auralnav.errors import CheckpointError
 
 _RESCALE_SLOPE = 1e-3
 
 
-class MemoryDQN(MemoryAlgorithm, DQN):
+class MemoryDQN(MemoryAlgorithm, BatchedDQN):
     """SB3's DQN whose Q-network remembers: any memory core by name, learned from sequences.
 
     Exploration is drawn for each world. The memory takes in every step, explored or not, the warm-up too.
@@ -127,18 +126,9 @@ class MemoryDQN(MemoryAlgorithm, DQN):
         """[N, S], the memory of the training worlds before their next observation."""
         self._memory_before = self.memory_state
 
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        if reset_num_timesteps or self._last_obs is None:  # then SB3 resets the worlds
-            self.replay.cut_episodes()
-            self.memory_state = self.policy.q_net.core.initial_state(self.n_envs)
-        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+    def _before_reset(self) -> None:
+        self.replay.cut_episodes()
+        self.memory_state = self.policy.q_net.core.initial_state(self.n_envs)
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
@@ -154,12 +144,6 @@ class MemoryDQN(MemoryAlgorithm, DQN):
         rate = 1.0 if self.num_timesteps < learning_starts else self.exploration_rate
         actions = self._explore(greedy, rate)
         return actions, actions
-
-    def _explore(self, greedy: np.ndarray, rate: float) -> np.ndarray:
-        # All random numbers are drawn at every step: the stream does not depend on the outcomes.
-        explores = np.random.random(len(greedy)) < rate
-        drawn = np.random.randint(0, int(self.policy.q_net.action_space.n), len(greedy))
-        return np.where(explores, drawn, greedy)
 
     def _store_transition(
         self,
@@ -177,7 +161,7 @@ class MemoryDQN(MemoryAlgorithm, DQN):
         else:
             raw, new_raw = self._last_original_obs, normaliser.get_original_obs()
             raw_reward = normaliser.get_original_reward()
-        cut_off = np.array([bool(info.get("TimeLimit.truncated")) for info in infos]) & dones
+        cut_off = cut_off_ends(infos, dones)
         terminal = {world: infos[world]["terminal_observation"] for world in np.flatnonzero(cut_off).tolist()}
         if normaliser is not None:
             terminal = {world: normaliser.unnormalize_obs(obs) for world, obs in terminal.items()}
@@ -221,19 +205,7 @@ class MemoryDQN(MemoryAlgorithm, DQN):
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Updates, each on `batch_size` sequences of the replay."""
-        self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        losses = []
-        for _ in range(gradient_steps):
-            loss = self._loss(self.replay.sample(batch_size, env=self._vec_normalize_env))
-            losses.append(loss.item())
-            self.policy.optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
-            self.policy.optimizer.step()
-        self._n_updates += gradient_steps
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/loss", np.mean(losses))
+        self._descend(gradient_steps, batch_size)
 
     def _loss(self, batch: SequenceBatch) -> Tensor:
         """Mean Huber loss over the rows with a known target."""
@@ -244,12 +216,10 @@ class MemoryDQN(MemoryAlgorithm, DQN):
             after = target_net.outputs(batch.observations, state, batch.starts)
             after = target_net.values(after[:, burn_in:])  # [M, L + n, A]
             if burn_in:
-                _, state = net.run(
-                    _rows(batch.observations, slice(burn_in)), state, batch.starts[:, :burn_in]
-                )
-        outputs = net.outputs(
-            _rows(batch.observations, slice(burn_in, None)), state, batch.starts[:, burn_in:]
-        )
+                before = np.s_[:, :burn_in]
+                _, state = net.run(part_of(batch.observations, before), state, batch.starts[before])
+        learned = np.s_[:, burn_in:]
+        outputs = net.outputs(part_of(batch.observations, learned), state, batch.starts[learned])
         online = net.values(outputs)  # [M, L + n, A]
         values = online[:, :rows].gather(2, batch.actions[:, :, None]).squeeze(2)  # [M, L]
         with torch.no_grad():
@@ -322,10 +292,3 @@ def unscale(values: Tensor) -> Tensor:
     shifted = values.abs() + 1 + _RESCALE_SLOPE
     root = 2 * shifted / (1 + torch.sqrt(1 + 4 * _RESCALE_SLOPE * shifted))
     return values.sign() * (root.square() - 1)
-
-
-def _rows(observations: Tensor | dict[str, Tensor], rows: slice) -> Any:
-    """Some rows [M, :, …] of observations."""
-    if isinstance(observations, dict):
-        return {key: part[:, rows] for key, part in observations.items()}
-    return observations[:, rows]

@@ -25,6 +25,18 @@ Observations = np.ndarray | dict[str, np.ndarray]
 FIRST, TERMINATED, TRUNCATED, TERMINAL = 1, 2, 4, 8
 
 
+def part_of(observations: Any, index: Any) -> Any:
+    """`observations[index]`, of a Dict observation in each of its parts."""
+    if isinstance(observations, dict):
+        return {key: part[index] for key, part in observations.items()}
+    return observations[index]
+
+
+def cut_off_ends(infos: list[dict[str, Any]], done: np.ndarray) -> np.ndarray:
+    """Bool [n]: worlds whose episode ended by a time limit, not by the task, from SB3's `infos` and dones."""
+    return np.array([bool(info.get("TimeLimit.truncated")) for info in infos]) & done
+
+
 @dataclass(frozen=True)
 class SequenceBatch:
     """M sequences of T = burn_in + seq_len + n_steps rows; targets are for the L = seq_len rows in between.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 import auralnav.separation
 from auralnav.configs.schema import SeparationConfig
 from auralnav.errors import CheckpointError, ConfigError, did_you_mean
@@ -72,14 +70,3 @@ def load_separator(config: SeparationConfig, sample_rate: int) -> DPRNNSeparator
             f"set it to {made_for.sources}"
         )
     return separator
-
-
-def separator_device(config: SeparationConfig) -> torch.device:
-    """Where a frozen separator runs; `auto` takes a GPU where there is one.
-
-    Raises:
-        ConfigError: `cuda` is asked for and there is none.
-    """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("separation.device: cuda: this torch sees no GPU; use --set separation.device=cpu")
-    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")

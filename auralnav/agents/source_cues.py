@@ -17,8 +17,9 @@ from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from auralnav.agents.separators import load_separator, separator_device
+from auralnav.agents.separators import load_separator
 from auralnav.configs.schema import ExperimentConfig, SeparationConfig
+from auralnav.devices import torch_device
 from auralnav.envs.audio.env import AudioEnv
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.vector import AudioVectorEnv
@@ -83,7 +84,7 @@ class SourceCues:
             self._images = image_source(worlds)
         elif config.masks == "learned":
             separator = load_separator(config, settings.fs)
-            device = separator_device(config)
+            device = torch_device(config.device, "separation.device")
             self._cues.to(device)
             self._stream = StreamingSeparator(
                 separator.to(device), step=settings.block, window_seconds=config.window_seconds, batch=self.num_envs

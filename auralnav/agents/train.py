@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from stable_baselines3 import DQN
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.logger import Logger
 
 from auralnav.agents.algorithms import build_model, check_fits
 from auralnav.agents.aural_dqn import LearnsSeparator
@@ -27,18 +27,24 @@ from auralnav.agents.checkpoint import (
 from auralnav.agents.frame_replay import FrameReplay
 from auralnav.agents.history import HistoryWrapper
 from auralnav.agents.memory_dqn import MemoryDQN
-from auralnav.agents.metrics_log import MetricsCsv, TensorBoardLog
+from auralnav.agents.metrics_log import MetricsCsv
 from auralnav.agents.progress import TrainingProgress
 from auralnav.agents.replay_store import ReplayIndex, ReplayStore
 from auralnav.agents.resume_store import Manifest
 from auralnav.agents.run_folder import RunFolder
+from auralnav.agents.run_logger import run_logger
 from auralnav.agents.sb3_env import VectorAdapter, make_worlds
 from auralnav.agents.separators import find_separator, is_path
 from auralnav.agents.sequence_store import SequenceIndex, SequenceStore
 from auralnav.agents.source_cues import HeardWorlds, make_listener
 from auralnav.agents.tensor_tree import decode, encode
 from auralnav.agents.training_callback import StopTraining, TrainingCallback
-from auralnav.agents.training_guards import deterministic_torch, full_disk_in_one_line, stop_signals
+from auralnav.agents.training_guards import (
+    deterministic_torch,
+    full_disk_in_one_line,
+    refuse_changes,
+    stop_signals,
+)
 from auralnav.configs.schema import ExperimentConfig
 from auralnav.errors import ConfigError
 from auralnav.files import write_bytes, write_json
@@ -123,13 +129,7 @@ def resume(
     run = RunFolder.open(run_dir)
     saved = run.load_config()
     config = run.load_config(overrides)
-    for section in ("algorithm", "env", "policy", "separation", "dqn", "ppo"):
-        if getattr(config, section) != getattr(saved, section):
-            raise ConfigError(
-                f"--set {section}…: a resumed run keeps its {section}; start a new run to change it"
-            )
-    if config.train.seed != saved.train.seed:
-        raise ConfigError("--set train.seed: a resumed run keeps its seed; start a new run to change it")
+    refuse_changes(saved, config, ("algorithm", "env", "policy", "separation", "dqn", "ppo"))
     manifest = run.resume.manifest()
     with closing(_checked_env(config, track)) as env:
         run.describe(config)
@@ -265,15 +265,8 @@ class TrainingSession:
 
     def attach_logger(self, keep_rows: int, step: int, track: bool) -> Logger:
         """Give the model its log writers; rows after the checkpoint are taken back."""
-        self._metrics = MetricsCsv(self._run.metrics, keep_rows)
-        writers: list[KVWriter] = [self._metrics, TensorBoardLog(self._run.path, step)]
-        if track:
-            from auralnav.agents.tracking import WandbLog
-
-            wandb_log = WandbLog(self._config, self._run.path)
-            self.lines.append(wandb_log.describe())
-            writers.append(wandb_log)
-        logger = Logger(str(self._run.path), writers)
+        logger, self._metrics, lines = run_logger(self._run, self._config, keep_rows, step, track)
+        self.lines += lines
         self._model.set_logger(logger)
         return logger
 
@@ -323,8 +316,9 @@ class TrainingSession:
             return None, {}
         if isinstance(self._replay, SequenceStore):
             return self._replay.changes(generation)
+        assert isinstance(self._model, DQN)
         # DQN adds one row to the buffer a vector step, and counts the steps.
-        return self._replay.changes(self._model._n_calls, generation)  # type: ignore[attr-defined]
+        return self._replay.changes(self._model._n_calls, generation)
 
     def load(self, manifest: Manifest, callback: TrainingCallback) -> None:
         """Put the model, the worlds and the callback where the checkpoint left them.

@@ -14,25 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.logger import Logger
 
-from auralnav.agents.metrics_log import MetricsCsv, TensorBoardLog
 from auralnav.agents.progress import TrainingProgress
 from auralnav.agents.resume_store import Manifest
 from auralnav.agents.run_folder import RunFolder
+from auralnav.agents.run_logger import run_logger
 from auralnav.agents.tensor_tree import decode, encode
-from auralnav.agents.training_guards import deterministic_torch, full_disk_in_one_line, stop_signals
+from auralnav.agents.training_guards import (
+    deterministic_torch,
+    full_disk_in_one_line,
+    refuse_changes,
+    stop_signals,
+)
 from auralnav.configs.separator import SeparatorExperiment
+from auralnav.devices import torch_device
 from auralnav.envs.acoustics.head import spherical_head
 from auralnav.envs.acoustics.tail import noise_bank
-from auralnav.errors import ConfigError
 from auralnav.files import write_json
 from auralnav.separation.clip_pool import clip_pool, training_seeds
 from auralnav.separation.mixtures import MixtureRenderer
 from auralnav.separation.room_pool import RoomRecipe, room_pool
 from auralnav.separation.separator import DPRNNSeparator
 from auralnav.separation.separator_config import SeparatorConfig
-from auralnav.separation.training import SeparatorTraining, training_device
+from auralnav.separation.training import SeparatorTraining
 from auralnav.separation.validation import ValidationSet, figures, validation_sets
 
 if TYPE_CHECKING:
@@ -102,11 +107,7 @@ def resume(
     """
     run = RunFolder.open(run_dir)
     saved, config = run.load_separator_config(), run.load_separator_config(overrides)
-    for section in ("separator", "mixtures"):
-        if getattr(config, section) != getattr(saved, section):
-            raise ConfigError(f"--set {section}…: a resumed run keeps its {section}; start a new run to change it")
-    if config.train.seed != saved.train.seed:
-        raise ConfigError("--set train.seed: a resumed run keeps its seed; start a new run to change it")
+    refuse_changes(saved, config, ("separator", "mixtures"))
     manifest = run.resume.manifest()
     separator = _fresh(config, track)
     run.describe(config)
@@ -121,7 +122,7 @@ def _fresh(config: SeparatorExperiment, track: bool) -> DPRNNSeparator:
         from auralnav.agents.tracking import import_wandb
 
         import_wandb()
-    device = training_device(config.train.device)
+    device = torch_device(config.train.device, "train.device")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         return DPRNNSeparator(SeparatorConfig(**config.separator.model_dump())).to(device)
@@ -139,7 +140,7 @@ def _train(
     torch.set_num_threads(config.train.threads)
     with ExitStack() as stack:
         stack.enter_context(full_disk_in_one_line(run))
-        device = training_device(config.train.device)
+        device = torch_device(config.train.device, "train.device")
         stack.enter_context(deterministic_torch(config.train.deterministic or device.type == "cpu"))
         command = run.command.read_text(encoding="utf-8").splitlines()[0]
         separator.notes = {"experiment": config.model_dump(mode="json"), "command": command}
@@ -204,20 +205,13 @@ class _Session:
     def __post_init__(self) -> None:
         self._manifest: Manifest | None = None
         self._earlier_seconds = 0.0
-        self._separator = self.run.path / "separator.safetensors"
 
     def attach_logger(self, manifest: Manifest | None, track: bool, progress: TrainingProgress) -> Logger:
         """Begin the logs; rows after the checkpoint are taken back."""
         rows, step = (0, 0) if manifest is None else (manifest.about["metrics_rows"], manifest.about["step"])
-        self._metrics = MetricsCsv(self.run.metrics, int(rows))
-        writers: list[KVWriter] = [self._metrics, TensorBoardLog(self.run.path, int(step))]
-        if track:
-            from auralnav.agents.tracking import WandbLog
-
-            wandb_log = WandbLog(self.config, self.run.path)
-            progress.say(wandb_log.describe())
-            writers.append(wandb_log)
-        self._logger = Logger(str(self.run.path), writers)
+        self._logger, self._metrics, lines = run_logger(self.run, self.config, int(rows), int(step), track)
+        for line in lines:
+            progress.say(line)
         return self._logger
 
     def load(self, manifest: Manifest) -> None:
@@ -277,7 +271,7 @@ class _Session:
         assert isinstance(averaged, DPRNNSeparator)
         validation = self.validations[-1] if self.validations else None
         averaged.notes = {**averaged.notes, "steps": self.training.steps, "validation": validation}
-        averaged.save(self._separator)
+        averaged.save(self.run.separator)
 
     def _save(self) -> None:
         """Commit a checkpoint.

@@ -1,11 +1,11 @@
-"""What stands around a training: signals, deterministic torch, and disks that run full."""
+"""What stands around a training: what a resume may change, signals, deterministic torch, disks that run full."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -14,8 +14,22 @@ from typing import Any
 import torch
 
 from auralnav.agents.run_folder import RunFolder
-from auralnav.errors import CheckpointError
+from auralnav.configs.load import Experiment
+from auralnav.errors import CheckpointError, ConfigError
 from auralnav.files import is_full_disk
+
+
+def refuse_changes(saved: Experiment, config: Experiment, sections: Sequence[str]) -> None:
+    """Let overrides of a resumed run change none of these sections, nor the seed.
+
+    Raises:
+        ConfigError: they do.
+    """
+    for section in sections:
+        if getattr(config, section) != getattr(saved, section):
+            raise ConfigError(f"--set {section}…: a resumed run keeps its {section}; start a new run to change it")
+    if config.train.seed != saved.train.seed:
+        raise ConfigError("--set train.seed: a resumed run keeps its seed; start a new run to change it")
 
 
 @dataclass

@@ -86,14 +86,14 @@ def assign(scores: Tensor) -> Tensor:
     """The assignment of estimates to slots with the largest sum of scores.
 
     Args:
-        scores: [B, K estimates, K slots].
+        scores: [B, K estimates, J slots], J ≤ K.
 
     Returns:
-        int64 [B, K]: the estimate of each slot.
+        int64 [B, J]: the estimate of each slot.
     """
     table = scores.transpose(1, 2).cpu().double().numpy()
     chosen = [torch.from_numpy(linear_sum_assignment(row, maximize=True)[1]) for row in table]
-    return torch.stack(chosen).to(scores.device) if chosen else torch.zeros_like(scores[..., 0], dtype=torch.long)
+    return torch.stack(chosen).to(scores.device) if chosen else torch.zeros_like(scores[:, 0], dtype=torch.long)
 
 
 class SourceOrder:

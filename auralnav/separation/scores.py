@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from auralnav.errors import ShapeError
+from auralnav.separation.order import assign
 
 LIMIT_DB = 100.0
 """SI-SDR is clipped to ± this: copies and strangers have finite scores."""
@@ -117,8 +117,7 @@ def separation_score(
         )
     pairs = pairwise_si_sdr(estimates, targets)
     # A silent target costs the same with every estimate, so it takes what the others leave.
-    orders = [linear_sum_assignment(row.nan_to_num(0.0).T.cpu().numpy(), maximize=True)[1] for row in pairs]
-    order = torch.tensor([list(map(int, row)) for row in orders], device=pairs.device)
+    order = assign(pairs.nan_to_num(0.0))
     best = pairs.gather(1, order.unsqueeze(1)).squeeze(1)
     before = pairwise_si_sdr(mixture.unsqueeze(1), targets).squeeze(1)
     return SeparationScore(best, best - before, order)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from auralnav.configs.separator import SeparatorExperiment
-from auralnav.errors import AuralNavError, ConfigError
+from auralnav.errors import AuralNavError
 from auralnav.separation.losses import SeparationLoss
 from auralnav.separation.mixtures import MixtureRecipe, MixtureRenderer, draw_mixtures
 
@@ -29,17 +29,6 @@ def mixture_recipe(config: SeparatorExperiment) -> MixtureRecipe:
         noise_share=mixtures.noise_share,
         noise_snr_db=mixtures.noise_snr_db,
     )
-
-
-def training_device(wanted: str) -> torch.device:
-    """The device of `train.device`: auto takes a GPU where there is one.
-
-    Raises:
-        ConfigError: cuda is asked for and there is none.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("train.device: cuda: this torch sees no GPU; use --set train.device=cpu")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def scheduled_rate(step: int, total: int, warmup: int, peak: float, final: float) -> float:

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from memory_envs import vector
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from auralnav.agents.memory_dqn import MemoryDQN
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SEEDS = (10, 11, 12)  # the recipe was tuned on 0, 1 and 2
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def solved_mazes(memory: str, seed: int) -> float:

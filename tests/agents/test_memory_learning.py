@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from memory_envs import vector
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import LinearSchedule
@@ -16,16 +15,10 @@ from auralnav.agents.memory_ppo import MemoryPPO
 from auralnav.agents.statistics import bootstrap_mean
 from auralnav.policies.ssm.cores import make_core, parameter_count, width_for_parameters
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SEEDS = (30, 31, 32)  # the recipes were tuned on others, below 24
 COMMON: dict[str, Any] = {"gae_lambda": 0.95, "device": "cpu"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def cart(core: str, seed: int) -> float:

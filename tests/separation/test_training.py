@@ -20,6 +20,7 @@ from torch import nn
 from auralnav.agents import train_separator
 from auralnav.configs.load import load_experiment, parse_experiment
 from auralnav.configs.separator import SeparatorExperiment
+from auralnav.devices import torch_device
 from auralnav.envs.acoustics.sounds import CLASSES
 from auralnav.errors import AuralNavError, CheckpointError, ConfigError
 from auralnav.separation import training as training_module
@@ -256,4 +257,4 @@ def test_wrong_use_of_runs_and_configs_is_told_in_one_line(tmp_path: Path):
 def test_cuda_is_refused_where_there_is_none(monkeypatch):
     monkeypatch.setattr(training_module.torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="sees no GPU"):
-        training_module.training_device("cuda")
+        torch_device("cuda", "train.device")
