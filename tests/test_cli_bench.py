@@ -91,7 +91,7 @@ def test_everything_is_measured_and_joined_in_one_record(
     result = runner.invoke(bench_app, ["speed", "--rounds", "3", "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert measured == [("audio", None, 3), ("ssm", None, 3), ("agents", None, 3)]
-    record = read_record(out)
+    record = read_record(out, SpeedRecord)
     assert record.family == "audio,ssm,agents"
     assert [one.name for one in record.measurements] == ["audio/x", "ssm/x", "agents/x"]
     assert record.settings == {name: {"of": name} for name in families.FAMILIES}
@@ -120,7 +120,7 @@ def test_a_tiny_run_measures_every_peer_and_writes_the_record(tmp_path: Path):
         bench_app, ["speed", "--only", "audio", "--seconds", "0.01", "--rounds", "2", "--out", str(out)]
     )
     assert result.exit_code == 0, result.output
-    record = read_record(out)
+    record = read_record(out, SpeedRecord)
     names = {one.name for one in record.measurements}
     for variant in ("hybrid", "hybrid-cues", "anechoic"):
         for form in ("env", "vector"):

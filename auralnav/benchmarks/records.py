@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,8 @@ from auralnav.files import write_text
 from auralnav.provenance import hardware, package_versions, source_commit
 
 SCHEMA_VERSION = 1
+
+AnyRecord = TypeVar("AnyRecord", bound="Record")
 
 
 class Measurement(BaseModel):
@@ -42,32 +44,37 @@ class Ratio(BaseModel):
     rounds: list[float] = Field(min_length=1)
 
 
-class SpeedRecord(BaseModel):
-    """The outcome of one `auralnav bench speed`."""
+class Record(BaseModel):
+    """What every record carries: when, with what and on which machine it was measured."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    kind: Literal["speed"] = "speed"
-    family: str
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     commit: str | None = None
     modified: bool | None = Field(default=None, description="whether the checkout differed from `commit`")
     versions: dict[str, str] = Field(default_factory=dict)
     hardware: dict[str, str | int | float] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def of_this_machine(cls, **fields: Any) -> Self:
+        """A record of `fields` with this machine, these packages and this commit filled in."""
+        return cls.model_validate(
+            {**source_commit(), "versions": package_versions(), "hardware": hardware(), **fields}
+        )
+
+
+class SpeedRecord(Record):
+    """The outcome of one `auralnav bench speed`."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    kind: Literal["speed"] = "speed"
+    family: str
     measurements: list[Measurement]
     ratios: list[Ratio]
     left_out: dict[str, str] = Field(
         default_factory=dict, description="what this machine could not measure, and why"
     )
-
-    @classmethod
-    def of_this_machine(cls, **fields: Any) -> SpeedRecord:
-        """A record of `fields` with this machine, these packages and this commit filled in."""
-        return cls.model_validate(
-            {**source_commit(), "versions": package_versions(), "hardware": hardware(), **fields}
-        )
 
     def measurement(self, name: str) -> Measurement:
         """The measurement called `name`.
@@ -106,21 +113,25 @@ def joined(records: Sequence[SpeedRecord]) -> SpeedRecord:
     )
 
 
-def write_record(path: str | os.PathLike[str], record: SpeedRecord) -> None:
+def write_record(path: str | os.PathLike[str], record: Record) -> None:
     """Write `record` to `path` as indented JSON, atomically."""
     write_text(path, record.model_dump_json(indent=2) + "\n")
 
 
-def read_record(path: str | os.PathLike[str]) -> SpeedRecord:
+def read_record(path: str | os.PathLike[str], kind: type[AnyRecord]) -> AnyRecord:
     """Read a record back.
 
+    Args:
+        path: of the file.
+        kind: of the record.
+
     Raises:
-        ConfigError: when the file is no JSON, or not a record of this schema version.
+        ConfigError: when the file is no JSON, or not a record of this kind and schema version.
         OSError: when the file cannot be read.
     """
     text = Path(path).read_text(encoding="utf-8")
     try:
-        return SpeedRecord.model_validate(json.loads(text))
+        return kind.model_validate(json.loads(text))
     except json.JSONDecodeError as error:
         raise ConfigError(
             f"{path} is not JSON ({error.msg}, line {error.lineno}): run the benchmark again"

@@ -30,7 +30,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
     path = tmp_path / "deep" / "speed.json"
     written = record()
     write_record(path, written)
-    assert read_record(path) == written
+    assert read_record(path, SpeedRecord) == written
     raw = json.loads(path.read_text())
     assert raw["schema_version"] == 1
     assert raw["versions"]["numpy"] and raw["versions"]["python"].startswith("3.")
@@ -71,7 +71,7 @@ def test_a_wrong_record_is_named(tmp_path, change, message):
     change(raw)
     path.write_text(json.dumps(raw))
     with pytest.raises(ConfigError, match=message) as caught:
-        read_record(path)
+        read_record(path, SpeedRecord)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
@@ -80,7 +80,7 @@ def test_a_truncated_record_is_named(tmp_path):
     write_record(path, record())
     path.write_text(path.read_text()[:40])
     with pytest.raises(ConfigError, match=r"speed\.json is not JSON"):
-        read_record(path)
+        read_record(path, SpeedRecord)
 
 
 def test_infinite_figures_are_refused():
