@@ -169,7 +169,7 @@ class AudioSteps:
 def make_cues(config: SeparationConfig, settings: AudioSettings) -> SpatialCues:
     """The cues of a config for the sound of some worlds; a measured head is taken for a sphere."""
     head = "none" if settings.head == "none" else "sphere"
-    return SpatialCues(settings.fs, settings.block, config.cues, head)
+    return SpatialCues(settings.fs, settings.block, config.cues, head, config.timbre)
 
 
 def make_listener(config: ExperimentConfig, worlds: VectorEnv) -> Listener | None:

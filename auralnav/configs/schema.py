@@ -138,6 +138,7 @@ class SeparationConfig(Strict):
     masks: Literal["learned", "oracle", "mixture"] = "learned"  # oracle: of the true images; mixture: not told apart
     weights: str = "separator-small"  # path of a separator, or the name of one that comes with the package
     cues: Literal["masked", "seed"] = "masked"
+    timbre: Literal[0, 16] = 0  # numbers a row says what its source sounds like with: its level in bands
     sources: Annotated[int, Field(ge=1, le=8)] = 4  # rows of cues; with learned masks the separator's outputs
     window_seconds: PositiveFloat = 0.75  # frozen: sound that the separator hears, the step's own included
     device: Literal["auto", "cpu", "cuda"] = "cpu"  # frozen: where the separator runs

@@ -20,6 +20,7 @@ from auralnav.envs.acoustics.cues import ILD_LIMIT_DB, IPD_TOP_HZ, LEVEL_FLOOR_D
 from auralnav.errors import ConfigError, ShapeError, SoundError
 from auralnav.separation.direction import DirectionMatch
 from auralnav.separation.masks import Masks
+from auralnav.separation.timbre import TIMBRE_BANDS, band_levels, band_table
 
 ALIASING_HZ = 741.0
 """Below this the interaural phase is unambiguous for every direction (largest delay of the sphere: 675 µs)."""
@@ -64,6 +65,9 @@ class SpatialCues(nn.Module):
     `cues="seed"`, the seed's three: means over all bins of mask × IPD / π, mask × ILD / 30 dB (clipped to ±1) and
     mask × VOL, the level of each bin as (dBFS + 100) / 100 clipped to [0, 1].
 
+    `timbre=16` adds what the source sounds like, band_0 to band_15: its level in bands relative to its own level, in
+    [−1, 1] (`band_levels`).
+
     A source below −100 dBFS (in the mixture, through its mask) has zeros for all. Masks of ones give the cues of the
     mixture itself. Gradients reach the sources through the masks, and are finite.
 
@@ -72,13 +76,15 @@ class SpatialCues(nn.Module):
         n: samples a block, at least one window of 32 ms.
         cues: "masked" or "seed".
         head: "sphere" or "none": the ears whose responses directions are compared with.
+        timbre: bands after those cues, 0 or 16.
 
     Raises:
-        ConfigError: unknown cues or head.
+        ConfigError: unknown cues or head, or another number of bands.
         ShapeError: a block shorter than a window.
     """
 
     groups: torch.Tensor
+    bands: torch.Tensor
 
     def __init__(
         self,
@@ -86,18 +92,22 @@ class SpatialCues(nn.Module):
         n: int,
         cues: Literal["masked", "seed"] = "masked",
         head: Literal["sphere", "none"] = "sphere",
+        timbre: Literal[0, 16] = 0,
     ) -> None:
         super().__init__()
         if cues not in ("masked", "seed"):
             raise ConfigError(f'cues={cues!r} is not "masked" or "seed"')
-        self.cues = cues
-        self.names = MASKED if cues == "masked" else SEED
+        if timbre not in (0, TIMBRE_BANDS):
+            raise ConfigError(f"timbre={timbre!r}: give 0 or {TIMBRE_BANDS} bands")
+        self.cues, self.timbre = cues, timbre
+        self.names = (*(MASKED if cues == "masked" else SEED), *(f"band_{band}" for band in range(timbre)))
         self.masking = Masks(sample_rate, n)
         sizes = self.masking.sizes
         self.recent = sizes.hop / (sample_rate * RECENT_SECONDS)
         frequency = np.arange(sizes.bins) * sample_rate / sizes.window_length
         self.direction = DirectionMatch(frequency, sample_rate, head)
         self.register_buffer("groups", torch.from_numpy(_groups(frequency)), persistent=False)
+        self.register_buffer("bands", band_table(sizes), persistent=False)
 
     def forward(self, audio: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
         """Features of the sources that a separator found in the mid signal.
@@ -107,7 +117,7 @@ class SpatialCues(nn.Module):
             sources: [B, K, n] mono estimates.
 
         Returns:
-            [B, K, C], C = 9 ("masked") or 3 ("seed"), in the order of `names`, within [−1, 1].
+            [B, K, C], C = 9 ("masked") or 3 ("seed") and `timbre`, in the order of `names`, within [−1, 1].
 
         Raises:
             ShapeError: mono sound, another length, no source.
@@ -153,6 +163,8 @@ class SpatialCues(nn.Module):
                 parts = [*self._differences(sums), _scaled_level(level), *self.direction(sums)]
                 # Level differences reach beyond 30 dB, and quotients round to a little above 1.
                 features = torch.stack(parts, dim=-1).clamp(-1.0, 1.0)
+            if self.timbre:
+                features = torch.cat([features, band_levels(energy.sum(dim=-2), self.bands)], dim=-1)
             return torch.where(level.unsqueeze(-1) > 10.0 ** (LEVEL_FLOOR_DB / 10.0), features, 0.0)
 
     def _weighted_sums(
@@ -199,12 +211,12 @@ def azimuth(features: torch.Tensor) -> torch.Tensor:
     It is the azimuth feature, in radians; 0 for a silent source.
 
     Args:
-        features: [..., 9] of `SpatialCues(cues="masked")`.
+        features: [..., 9] of `SpatialCues(cues="masked")`, or [..., 25] with its timbre.
 
     Raises:
         ShapeError: other features.
     """
-    if features.shape[-1] != len(MASKED):
+    if features.shape[-1] not in (len(MASKED), len(MASKED) + TIMBRE_BANDS):
         raise ShapeError(
             f"a direction is read from {len(MASKED)} features a source, not {features.shape[-1]}: "
             'use SpatialCues(cues="masked")'

@@ -268,9 +268,11 @@ def test_a_rate_for_a_separator_that_is_not_there_is_refused():
         dqn(double=True, history=1, separator_learning_rate=1e-4)
 
 
+@pytest.mark.parametrize("timbre", [0, 16])
 @pytest.mark.parametrize("name", ["auralnav-dprnn-dqn", "auralnav-dprnn-mamba-dqn"])
-def test_the_frozen_replay_takes_at_most_120_bytes_a_source_and_transition(name: str):
-    experiment = load_config(name, ("separation.masks=mixture", "env.num_envs=2", "dqn.buffer_size=4000"))
+def test_the_frozen_replay_takes_at_most_120_bytes_a_source_and_transition(name: str, timbre: int):
+    changes = ("separation.masks=mixture", f"separation.timbre={timbre}", "env.num_envs=2", "dqn.buffer_size=4000")
+    experiment = load_config(name, changes)
     model: Any = build_model(experiment, make_training_env(experiment))
     replay = model.replay_buffer.sequences if isinstance(model.replay_buffer, FrameReplay) else model.replay
     rows = replay.rows * replay.n_envs

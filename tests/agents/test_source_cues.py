@@ -62,6 +62,21 @@ def test_observations_lie_in_the_declared_space(masks: str, cues: str, weights: 
         assert np.abs(observation["sources"]).max() > 0
 
 
+@pytest.mark.parametrize("masks", ["learned", "oracle", "mixture"])
+@pytest.mark.parametrize("cues", ["masked", "seed"])
+def test_a_timbre_is_added_to_every_row_and_nothing_else_changes(masks: str, cues: str, weights: Path):
+    form = (f"separation.masks={masks}", f"separation.cues={cues}", f"separation.weights={weights}")
+    plain, more = heard_worlds(config(*form)), heard_worlds(config(*form, "separation.timbre=16"))
+    count = 9 if cues == "masked" else 3
+    observations = [[env.reset(seed=0)[0]] + [env.step(row)[0] for row in ROWS[:3]] for env in (plain, more)]
+    for few, many in zip(*observations, strict=True):
+        assert more.observation_space.contains(many)
+        rows = many["sources"].reshape(3, 2, count + 16)
+        np.testing.assert_array_equal(rows[..., :count], few["sources"].reshape(3, 2, count))
+        silent = ~rows[..., :count].any(axis=2)
+        assert not rows[silent].any() and rows[~silent][:, count:].any(axis=1).all()
+
+
 @pytest.mark.parametrize("masks", ["learned", "oracle"])
 def test_single_worlds_side_by_side_are_observed_as_native_ones(masks: str, weights: Path):
     """Films are made of them."""
@@ -202,6 +217,7 @@ def test_the_real_separator_is_asked_once_a_step_for_all_worlds(weights: Path, m
         (("separation.masks=orcale",), "did you mean oracle"),
         (("separation.separator=frozzen",), "did you mean frozen"),
         (("separation.sources=9",), "at most 8"),
+        (("separation.timbre=8",), "got 8, wanted 0 or 16"),
         (("separation.separator=finetune",), "mixture has nothing to learn"),
         (("separation.masks=learned", "separation.separator=finetune", "algorithm=ppo"), "use frozen"),
         (("env.obs_mode=cues",), "cues cannot be separated; use waveform"),
