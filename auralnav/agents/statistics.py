@@ -1,8 +1,8 @@
-"""Bootstrap intervals of means over episodes, and of interquartile means over trainings and episodes."""
+"""Bootstrap intervals of means over episodes, and of statistics over trainings and episodes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,11 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
     return np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1)
 
 
+def mean_of_rows(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis."""
+    return values.mean(axis=-1)
+
+
 def bootstrap_iqm(
     scores: Sequence[Sequence[float]] | np.ndarray,
     peer: Sequence[Sequence[float]] | np.ndarray | None = None,
@@ -66,36 +71,55 @@ def bootstrap_iqm(
     draws: int = 4_000,
     seed: int = 0,
 ) -> Interval:
-    """Interquartile mean of several trainings' scores on the same episodes, or its lead over a peer's.
+    """`bootstrap_trainings` of the interquartile mean."""
+    return bootstrap_trainings(scores, peer, interquartile_mean, level=level, draws=draws, seed=seed)
+
+
+def bootstrap_trainings(
+    scores: Sequence[Sequence[float]] | np.ndarray,
+    peer: Sequence[Sequence[float]] | np.ndarray | None = None,
+    statistic: Callable[[np.ndarray], np.ndarray] = mean_of_rows,
+    *,
+    paired: bool = False,
+    level: float = 0.95,
+    draws: int = 4_000,
+    seed: int = 0,
+) -> Interval:
+    """A statistic of several trainings' scores on the same episodes, or its lead over a peer's.
 
     Trainings and episodes are both drawn anew in each resample, so the interval speaks of other seeds and other
-    episodes, not of these. A peer is drawn with trainings of its own and the same episodes.
+    episodes, not of these. A peer is drawn with the same episodes, and with trainings of its own unless `paired`.
 
     Args:
         scores: [trainings, episodes], finite.
-        peer: [trainings of the peer, episodes]; None for the interquartile mean itself.
+        peer: [trainings of the peer, episodes]; None for the statistic itself.
+        statistic: of the last axis.
+        paired: each training of the peer belongs to the one of the same row (the same seed), and is drawn with it.
         level: share of the bootstrap distribution inside the interval.
         draws: resamples.
         seed: of the resampling.
 
     Raises:
-        ValueError: no values, one that is not finite, or a peer with another number of episodes.
+        ValueError: no values, one that is not finite, or a peer with another number of episodes or, paired, of
+            trainings.
     """
     tables = [np.asarray(table, dtype=np.float64) for table in (scores, peer) if table is not None]
     for table in tables:
         if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
-            raise ValueError("an interquartile mean needs finite scores [trainings, episodes]")
+            raise ValueError("an interval over trainings needs finite scores [trainings, episodes]")
         if table.shape[1] != tables[0].shape[1]:
             raise ValueError(f"a peer on {table.shape[1]} episodes cannot be paired with {tables[0].shape[1]}")
+        if paired and len(table) != len(tables[0]):
+            raise ValueError(f"{len(table)} trainings of a peer cannot be paired with {len(tables[0])}")
     rng = np.random.default_rng(seed)
-    means = np.empty((2, draws))
-    whole = [float(interquartile_mean(table.ravel())) for table in tables]
+    values = np.zeros((2, draws))
     for draw in range(draws):
         episodes = rng.integers(0, tables[0].shape[1], tables[0].shape[1])
+        runs = rng.integers(0, len(tables[0]), len(tables[0]))
         for row, table in enumerate(tables):
-            runs = rng.integers(0, len(table), len(table))
-            means[row, draw] = interquartile_mean(table[runs[:, None], episodes].ravel())
-    spread = means[0] - means[1] if peer is not None else means[0]
-    low, high = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2])
-    middle = whole[0] - whole[1] if peer is not None else whole[0]
-    return Interval(middle, float(low), float(high), int(tables[0].size))
+            if row and not paired:
+                runs = rng.integers(0, len(table), len(table))
+            values[row, draw] = statistic(table[runs[:, None], episodes].ravel())
+    low, high = np.quantile(values[0] - values[1], [(1 - level) / 2, (1 + level) / 2])
+    middle = [float(statistic(table.ravel())) for table in tables]
+    return Interval(middle[0] - sum(middle[1:]), float(low), float(high), int(tables[0].size))

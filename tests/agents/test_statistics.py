@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import trim_mean
 
-from auralnav.agents.statistics import bootstrap_iqm, bootstrap_mean, interquartile_mean
+from auralnav.agents.statistics import bootstrap_iqm, bootstrap_mean, bootstrap_trainings, interquartile_mean
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
@@ -62,9 +62,33 @@ def test_a_lead_is_paired_by_episode():
     assert lead.high - lead.low < 0.2 * (bootstrap_iqm(ours).high - bootstrap_iqm(ours).low)
 
 
+def test_a_lead_over_the_trainings_of_the_same_seeds_is_paired_by_seed_too():
+    """Good and bad seeds spread both sides' scores: paired, they leave the difference alone, and else they do not."""
+    rng = np.random.default_rng(4)
+    luck = np.array([[0.0], [0.3], [0.9]]) + np.zeros((3, 50))
+    ours, peer = luck + 0.1 + rng.normal(0, 0.01, (3, 50)), luck + rng.normal(0, 0.01, (3, 50))
+    paired, apart = (bootstrap_trainings(ours, peer, paired=both, draws=1_000) for both in (True, False))
+    assert paired.mean == apart.mean == pytest.approx(0.1, abs=0.01)
+    assert paired.high - paired.low < 0.02 and apart.low < 0.0 < apart.high
+    differences = bootstrap_trainings(ours - peer, draws=1_000)
+    assert (paired.low, paired.high) == pytest.approx((differences.low, differences.high), abs=1e-12)
+
+
+def test_hand_made_scores_have_the_interval_of_all_their_resamples():
+    """One training of two episodes: its resamples are both episodes, or one of them twice (a quarter each)."""
+    lead = bootstrap_trainings([[1.0, 3.0]], [[0.0, 1.0]], paired=True, level=0.4)
+    assert (lead.mean, lead.low, lead.high, lead.count) == (1.5, 1.5, 1.5, 2)
+    wide = bootstrap_trainings([[1.0, 3.0]], [[0.0, 1.0]], paired=True)
+    assert (wide.mean, wide.low, wide.high) == (1.5, 1.0, 2.0)
+    alone = bootstrap_trainings([[1.0, 3.0]], [[0.0, 0.0], [4.0, 4.0]])
+    assert (alone.mean, alone.low, alone.high) == (0.0, -3.0, 3.0), "two trainings of the peer, three means of ours"
+
+
 def test_scores_that_do_not_fit_have_no_interquartile_mean():
     for bad in ([], [1.0, 2.0], [[1.0, float("nan")]]):
         with pytest.raises(ValueError, match=r"\[trainings, episodes\]"):
             bootstrap_iqm(bad)
     with pytest.raises(ValueError, match="2 episodes cannot be paired with 3"):
         bootstrap_iqm([[1.0, 2.0, 3.0]], [[1.0, 2.0]])
+    with pytest.raises(ValueError, match="2 trainings of a peer cannot be paired with 1"):
+        bootstrap_trainings([[1.0, 2.0]], [[1.0, 2.0], [3.0, 4.0]], paired=True)
