@@ -23,5 +23,5 @@ def torch_device(wanted: str, key: str) -> torch.device:
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"{key}: cuda: this torch sees no GPU; use --set {key}=cpu")
+        raise ConfigError(f"{key}: cuda: this torch sees no GPU; set it to cpu or auto")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
