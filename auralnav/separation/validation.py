@@ -5,7 +5,7 @@ These choose the best weights, so they share no sound with evaluation either: se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from auralnav.envs.acoustics.head import spherical_head
 from auralnav.envs.acoustics.sounds import CLASSES
 from auralnav.envs.acoustics.tail import noise_bank
 from auralnav.separation.clip_pool import VALIDATION_SEEDS, clip_pool
-from auralnav.separation.mixtures import MixtureRecipe, MixtureRenderer, draw_mixtures
+from auralnav.separation.mixtures import Draw, MixtureRecipe, MixtureRenderer, draw_mixtures
 from auralnav.separation.room_pool import RoomRecipe, room_pool
 from auralnav.separation.scores import separation_score
 
@@ -31,11 +31,12 @@ _MOST = 30.0  # dB that count in the score: a source alone could else outweigh a
 
 @dataclass(frozen=True)
 class Kind:
-    """Mixtures of one kind: how many sources, and the rooms' reverberation time in s (0: none)."""
+    """Mixtures of one kind: how many sources, the rooms' reverberation time in s (0: none), with noise or without."""
 
     name: str
     active: int
     rt60: float
+    noise: bool = False
 
 
 KINDS = (
@@ -93,27 +94,45 @@ class Judgement:
 def validation_sets(mixtures: int, sample_rate: int, kinds: Sequence[Kind] = KINDS) -> list[ValidationSet]:
     """`mixtures` mixtures of SECONDS of each kind, each in a room of its own."""
     clips = clip_pool(VALIDATION_SEEDS, sample_rate)
+    return [
+        mixture_set(kind, mixtures, clips, sample_rate, _SEED + number, np.random.default_rng([_SEED, number]))
+        for number, kind in enumerate(kinds)
+    ]
+
+
+def mixture_set(
+    kind: Kind,
+    mixtures: int,
+    clips: np.ndarray,
+    sample_rate: int,
+    room_seed: int,
+    rng: np.random.Generator,
+    adjust: Callable[[Draw], None] = lambda draw: None,
+) -> ValidationSet:
+    """Mixtures of SECONDS, each in a room of its own; any two sources of one are within ±5 dB.
+
+    Args:
+        kind: what they are.
+        mixtures: how many.
+        clips: float32 [C, I, n], as `MixtureRenderer` takes them.
+        sample_rate: Hz.
+        room_seed: of the rooms.
+        rng: for all else.
+        adjust: may change what was drawn before it is rendered.
+    """
+    rt60 = (kind.rt60, kind.rt60) if kind.rt60 else (0.0, 0.0)
+    rooms = RoomRecipe(mixtures, kind.active, rt60, float(not kind.rt60), sample_rate, room_seed)
     noise = noise_bank(spherical_head(sample_rate)).mean(axis=0)
-    sets = []
-    for number, kind in enumerate(kinds):
-        rt60 = (kind.rt60, kind.rt60) if kind.rt60 else (0.0, 0.0)
-        rooms = RoomRecipe(mixtures, kind.active, rt60, float(not kind.rt60), sample_rate, _SEED + number)
-        renderer = MixtureRenderer(room_pool(rooms, None), clips, noise, sample_rate)
-        recipe = MixtureRecipe(active=(0.0,) * (kind.active - 1) + (1.0,), level_db=LEVEL_DB)
-        draw = draw_mixtures(
-            np.random.default_rng([_SEED, number]),
-            recipe,
-            mixtures,
-            round(SECONDS * sample_rate),
-            kind.active,
-            renderer.room_shape,
-            renderer.clip_shape,
-            sample_rate,
-        )
-        draw.rooms[:] = np.arange(mixtures)
-        mid, targets = renderer.render(draw)
-        sets.append(ValidationSet(kind, mid, targets, draw.sounds))
-    return sets
+    renderer = MixtureRenderer(room_pool(rooms, None), clips, noise, sample_rate)
+    shares = (0.0,) * (kind.active - 1) + (1.0,)
+    recipe = MixtureRecipe(active=shares, level_db=LEVEL_DB, noise_share=float(kind.noise))
+    samples = round(SECONDS * sample_rate)
+    shapes = renderer.room_shape, renderer.clip_shape
+    draw = draw_mixtures(rng, recipe, mixtures, samples, kind.active, *shapes, sample_rate)
+    draw.rooms[:] = np.arange(mixtures)
+    adjust(draw)
+    mid, targets = renderer.render(draw)
+    return ValidationSet(kind, mid, targets, draw.sounds)
 
 
 @torch.no_grad()

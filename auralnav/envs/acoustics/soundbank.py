@@ -144,6 +144,11 @@ class FolderBank:
         """See `SoundBank.identity`."""
         return self._identity
 
+    @property
+    def refs(self) -> tuple[ClipRef, ...]:
+        """All clips that `draw` may give, in order."""
+        return tuple(ClipRef(name, number) for name in self.classes for number in self._instances[name])
+
     def draw(self, rng: np.random.Generator, exclude: Collection[str] = ()) -> ClipRef:
         """See `SoundBank.draw`."""
         return draw_clip(rng, self.classes, self._instances.__getitem__, exclude)
