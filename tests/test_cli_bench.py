@@ -7,9 +7,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from auralnav.benchmarks import families
+from auralnav.agents.statistics import Interval
+from auralnav.benchmarks import families, separation
 from auralnav.benchmarks.measure import Report
 from auralnav.benchmarks.records import Measurement, Ratio, SpeedRecord, read_record
+from auralnav.benchmarks.separation import SeparationBench
+from auralnav.benchmarks.separation_record import SeparationRecord, TableRow
+from auralnav.cli import main
 from auralnav.cli_bench import bench_app, speed_tables
 
 runner = CliRunner(env={"COLUMNS": "200"})
@@ -133,3 +137,63 @@ def test_a_tiny_run_measures_every_peer_and_writes_the_record(tmp_path: Path):
     assert all(len(ratio.rounds) == 2 for ratio in record.ratios)
     for name in names:
         assert name in result.output
+
+
+@pytest.fixture
+def separated(monkeypatch: pytest.MonkeyPatch) -> list[SeparationBench]:
+    """The calls of a stand-in for the benchmark of a separator."""
+    calls = []
+
+    def bench(options: SeparationBench, report: Report) -> SeparationRecord:
+        calls.append(options)
+        report("2_anechoic", 1, 1)
+        row = TableRow(
+            name="2_anechoic", sources=2, rt60=0.0, noise=False, recorded=False, measure="SI-SDRi",
+            value=Interval(12.5, 12.0, 13.0, 3), ceiling=Interval(16.0, 15.0, 17.0, 3), goal=15.0,
+            level_error=1.0, leak=-30.0, values=[12.5],
+        )  # fmt: skip
+        return SeparationRecord(
+            settings={"mixtures": 3}, separator={}, rows=[row], pairs=[], silence=0.0, streaming=[],
+            direction=[], speed=[], left_out={"speed": "0 were asked for"},
+        )  # fmt: skip
+
+    monkeypatch.setattr(separation, "separation_bench", bench)
+    return calls
+
+
+def test_a_separator_is_measured_as_asked_and_written_down(separated: list[SeparationBench], tmp_path: Path):
+    out = tmp_path / "separation.json"
+    arguments = "--separator x.pth --mixtures 3 --pairs 0 --scenes 4 --rounds 0 --seed 9 --device cpu".split()
+    folders = ["--sounds", str(tmp_path), "--files", str(tmp_path / "files"), "--examples", "2"]
+    result = runner.invoke(bench_app, ["separation", *arguments, *folders, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert separated == [
+        SeparationBench(
+            separator="x.pth", mixtures=3, pairs=0, scenes=4, rounds=0, seed=9, device="cpu", sounds=tmp_path,
+            files=tmp_path / "files", examples=2,
+        )
+    ]  # fmt: skip
+    assert read_record(out, SeparationRecord).rows[0].value.mean == 12.5
+    for expected in ("12.5 [12.0, 13.0]", "≥ 14.0 NO", "left out: speed: 0 were asked for", "examples: ", "record: "):
+        assert expected in result.output
+
+
+def test_the_separator_that_comes_with_the_package_is_measured_by_default(separated: list[SeparationBench]):
+    assert runner.invoke(bench_app, ["separation"]).exit_code == 0
+    assert separated == [SeparationBench()] and separated[0].separator == "separator-small"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--mixtures", "0"], ["--seed", "-1"], ["--seed", str(2**31)], ["--device", "gpu"], ["--pairs", "x"]]
+)
+def test_wrong_options_of_a_separators_benchmark_are_refused(separated: list[SeparationBench], arguments: list[str]):
+    result = runner.invoke(bench_app, ["separation", *arguments])
+    assert result.exit_code == 2 and arguments[0] in result.output
+    assert separated == []
+
+
+def test_a_separator_that_is_not_there_is_said_in_one_line(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        main(["bench", "separation", "--separator", "separator-smal"])
+    said = capsys.readouterr().err
+    assert said.startswith("error: separator-smal: no such separator") and said.count("\n") == 1

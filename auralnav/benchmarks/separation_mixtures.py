@@ -45,7 +45,7 @@ ROWS = (
     Row(Kind("1_anechoic", 1, 0.0), 20.0),
     Row(Kind("1_rt60_0.3", 1, 0.3), 20.0),
 )
-RECORDED = (Row(Kind("2_recorded_anechoic", 2, 0.0)), Row(Kind("2_recorded_rt60_0.3", 2, 0.3)))
+RECORDED = (Row(Kind("recorded_anechoic", 2, 0.0)), Row(Kind("recorded_rt60_0.3", 2, 0.3)))
 """Of the user's own recordings, on which nothing was ever trained."""
 
 _PAIRS = 1_000  # the row's number

@@ -24,10 +24,10 @@ def separation_tables(record: SeparationRecord) -> list[Table]:
     return tables
 
 
-def _table(title: str, first: str, *columns: str, tight: bool = False) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    if tight:
-        table.box, table.padding = SIMPLE_HEAD, (0, 0)
+def _table(title: str, first: str, *columns: str, gap: int = 1) -> Table:
+    table = Table(
+        title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, gap)
+    )
     table.add_column(first, no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
@@ -47,12 +47,14 @@ def _scores(record: SeparationRecord) -> Table:
     title = f"SI-SDRi, dB, of {count} held-out mixtures (a source alone: SI-SDR) [95 % interval]"
     table = _table(title, "mixtures", "separated", "ideal ratio mask", "bar", "leak")
     for row in record.rows:
-        name = row.name + (" (never trained on)" if row.recorded else "")
+        name = row.name + ("*" if row.recorded else "")
         bar = row.bar
         verdict = _verdict(bar, bar is not None and row.value.mean >= bar, "≥")
         table.add_row(name, _interval(row.value), _interval(row.ceiling), verdict, f"{row.leak:.0f}")
     silence = "zeros" if record.silence == 0 else f"NOT zeros: up to {record.silence:.1e}"
-    table.caption = f"bar: what is wanted, or the mask's − 2 dB where that is lower · silence gives {silence}"
+    table.caption = f"bar: what is wanted, or the mask's − 2 dB where that is lower; silence gives {silence}"
+    if any(row.recorded for row in record.rows):
+        table.caption += "; * real recordings, never trained on"
     return table
 
 
@@ -75,7 +77,7 @@ def _pairs(record: SeparationRecord) -> Table:
         f"SI-SDRi, dB, of each pair of classes without reflections: means over {each}, the mask's below",
         "",
         *(str(number) for number in range(1, len(names) + 1)),
-        tight=True,
+        gap=0,
     )
     found = {(row.a, row.b): row for row in record.pairs}
     for i, a in enumerate(names):
