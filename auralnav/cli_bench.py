@@ -174,7 +174,7 @@ def _duration(seconds: float) -> str:
 def ablation(
     experiments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CONFIG]…", help="Experiments with a frozen separator; else the package's, by --memory."),
+        typer.Argument(metavar="[CONFIG]…", help="Experiments with a frozen separator; else those of --memory."),
     ] = None,
     env: Annotated[str | None, typer.Option(help="AuralNav id; else the experiments' own.")] = None,
     rows: Annotated[
@@ -207,22 +207,24 @@ def ablation(
 
     The same command given again continues what was stopped, and does not repeat what is done.
     """
-    from auralnav.benchmarks.ablation import ablation_tables, run_ablation
+    from auralnav.benchmarks.ablation import run_ablation
     from auralnav.benchmarks.ablation_plan import comma_list, make_plan, whole_numbers
+    from auralnav.benchmarks.ablation_tables import ablation_tables
     from auralnav.benchmarks.records import write_record
+    from auralnav.cli_people import console
     from auralnav.provenance import hardware
 
     plan = make_plan(
         experiments or (), env=env, rows=comma_list(rows), memory=comma_list(memory or ""),
         seeds=whole_numbers(seeds), steps=steps, episodes=episodes, separator=separator, overrides=overrides or (),
     )  # fmt: skip
-    console = Console()
-    record = run_ablation(plan, folder, jobs or int(hardware()["cores"]), console)
+    screen = console()
+    record = run_ablation(plan, folder, jobs or int(hardware()["cores"]), screen)
     if isinstance(record, int):
-        console.print("stopped; the same command goes on from here", highlight=False)
+        screen.print("stopped; the same command goes on from here", highlight=False)
         raise typer.Exit(128 + record)
     for table in ablation_tables(record):
-        console.print(table)
+        screen.print(table)
     if out is not None:
         write_record(out, record)
-        console.print(f"record: {out}", soft_wrap=True)
+        screen.print(f"record: {out}", soft_wrap=True, highlight=False)
