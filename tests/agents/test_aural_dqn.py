@@ -116,13 +116,15 @@ def test_values_and_targets_of_a_batch_are_columns(history: int | None, monkeypa
     assert shapes == [((16, 1), (16, 1))] * 2
 
 
+@pytest.mark.parametrize("memory", ["none", "gru", "mamba2"])
 @pytest.mark.parametrize("dueling", [False, True])
-def test_action_values_are_not_bounded_and_no_distribution(dueling: bool):
+def test_action_values_are_not_bounded_and_no_distribution(dueling: bool, memory: str):
     """Of what networks a config makes, the outermost layer is linear."""
-    experiment = parse_config("name: a\nenv: {id: CartPole-v1, num_envs: 1}\n", (f"dqn.dueling={dueling}",))
+    changes = (f"dqn.dueling={dueling}", f"policy.memory={memory}")
+    experiment = parse_config("name: a\nenv: {id: CartPole-v1, num_envs: 1}\n", changes)
     model = build_model(experiment, make_training_env(experiment))
     net: Any = model.policy.q_net  # type: ignore[union-attr]
-    obs = torch.randn(16, 4)
+    obs = torch.randn(16, *net.observation_space.shape)
     with torch.no_grad():
         values = net(obs)
         layer = [part for part in net.modules() if isinstance(part, torch.nn.Linear)][-1]

@@ -207,6 +207,33 @@ def test_vector_state_restores() -> None:
     assert all(equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize("ends", ["found", "horizon"])
+def test_a_step_that_ends_an_episode_begins_no_other(ends: str) -> None:
+    """The ancestor reset itself inside `step`: its last observation was {}, and what its caller saw was gone."""
+    found = ends == "found"
+    options = {"obs_mode": "waveform", "rt60": 0.0, "num_sources": 1, "horizon": 60 if found else 4}
+    env = make("AuralNav-v0", **options)
+    worlds = gym.make_vec(
+        "AuralNav-v0", num_envs=2, vectorization_mode="vector_entry_point",
+        autoreset_mode=AutoresetMode.DISABLED, **options,
+    )  # fmt: skip
+    first, _ = env.reset(seed=8)
+    batch, _ = worlds.reset(seed=8)
+    begun, plan = env.state(), env.oracle_actions() if found else [2] * 4
+    for action in plan:
+        observation, _, terminated, truncated, _ = env.step(action)
+        batch, _, ended, cut_off, _ = worlds.step(np.array([action, 2]))
+    assert (terminated, truncated) == (ended[0], cut_off[0]) == (found, not found)
+    for state in (env.state(), worlds.unwrapped.state()[0]):
+        assert state["step"] == len(plan) and state["episode_seed"] == begun["episode_seed"]
+        assert state["found"].all() == found, "what was found stays found"
+    assert np.array_equal(batch["audio"][0], observation["audio"]), "what was heard when it ended"
+    assert observation["agent_info"][3] == pytest.approx(1 - len(plan) / options["horizon"])
+    assert np.array_equal(env.state()["np_random"], begun["np_random"]), "no next episode has been drawn"
+    assert env.observation_space.contains(observation) and not np.array_equal(observation["audio"], first["audio"])
+    worlds.close()
+
+
 @pytest.mark.parametrize("id_", IDS)
 def test_the_global_generator_is_left_alone(id_: str) -> None:
     """The ancestor seeded NumPy's global generator."""
