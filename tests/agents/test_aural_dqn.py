@@ -127,7 +127,7 @@ def test_action_values_are_not_bounded_and_no_distribution(dueling: bool, memory
     obs = torch.randn(16, *net.observation_space.shape)
     with torch.no_grad():
         values = net(obs)
-        layer = [part for part in net.modules() if isinstance(part, torch.nn.Linear)][-1]
+        layer = [part for part in net.q_net.modules() if isinstance(part, torch.nn.Linear)][-1]
         layer.weight.mul_(1000.0)
         layer.bias.mul_(1000.0)
         torch.testing.assert_close(net(obs), 1000.0 * values, rtol=1e-4, atol=1e-3)
