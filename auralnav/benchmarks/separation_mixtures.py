@@ -19,8 +19,8 @@ from auralnav.separation.clip_pool import clip_pool
 from auralnav.separation.mixtures import Draw
 from auralnav.separation.validation import SECONDS, Kind, ValidationSet, mixture_set
 
-CHUNK = 64
-"""Mixtures made at a time."""
+CHUNK = 16
+"""Mixtures made, and heard step by step, at a time."""
 
 AUDIBLE = 0.1
 """Least RMS of an excerpt of a recording, whose RMS over active parts is 1: the pauses of speech are no source."""

@@ -25,7 +25,7 @@ from auralnav.separation.validation import SECONDS, Judgement, ValidationSet, ju
 WINDOWS = (0.75, 0.5)
 """s that a separator hears in the loop of the agent: the default, and the shortest that is wanted."""
 
-_BATCH = 16  # mixtures separated whole in one call
+_BATCH = 4  # mixtures separated whole in one call
 
 Done = Callable[[int], None]
 """Told how many more mixtures are done."""

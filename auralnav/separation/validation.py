@@ -25,7 +25,7 @@ LEVEL_DB = 2.5
 """Sources lie so far or less from their common level: any two within ±5 dB."""
 
 _SEED = 1_000_003  # of rooms and mixtures; no training's, whose rooms have seeds of two numbers more
-_BATCH = 16
+_BATCH = 4  # mixtures in a call: with more, a processor takes longer for each
 _MOST = 30.0  # dB that count in the score: a source alone could else outweigh all that is mixed
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import auralnav
+from auralnav.benchmarks.separation_direction import front_scenes, oracle_errors
 from auralnav.envs.acoustics.cues import CueConfig
 from auralnav.envs.acoustics.sounds import CLASSES
 from auralnav.errors import ConfigError
@@ -26,15 +27,10 @@ def make(**settings):
     return gym.make("AuralNav-v0", disable_env_checker=True, **{**defaults, **settings}).unwrapped
 
 
-def hear(env, degrees, distances, seed: int, heading: float = 0.0, level: bool = True) -> torch.Tensor:
-    """Images [1, K, 2, N] of sources at azimuths left of the heading, in the middle of the room.
-
-    `level`: as high as the ears, so that lateral angle and azimuth are one; else as high as the room has them.
-    """
+def hear(env, degrees, distances, seed: int, heading: float = 0.0) -> torch.Tensor:
+    """Images [1, K, 2, N] of sources at azimuths left of the heading, around the middle of the room, at ear height."""
     angles = heading + np.radians(degrees)
-    places = [[4 + d * np.cos(a), 4 + d * np.sin(a)] for a, d in zip(angles, distances, strict=True)]
-    if level:
-        places = [[*place, 1.5] for place in places]
+    places = [[4 + d * np.cos(a), 4 + d * np.sin(a), 1.5] for a, d in zip(angles, distances, strict=True)]
     env.reset(seed=seed, options={"pose": (4.0, 4.0, heading), "sources": places})
     return torch.from_numpy(env.source_images()[None])
 
@@ -47,17 +43,11 @@ def directions(images: torch.Tensor) -> torch.Tensor:
 @functools.lru_cache(maxsize=2)
 def errors_by_class(rt60: float) -> dict[str, list[float]]:
     """Errors, degrees, of two sources ≥ 30° apart in the front half-plane, 1 to 3 m away."""
-    env = make(num_sources=2, rt60=rt60)
-    rng = np.random.default_rng(0)
+    scenes = front_scenes(rt60, 160, seed=0)
     errors: dict[str, list[float]] = {}
-    for seed in range(160):
-        degrees = rng.uniform(-90, 90, 2)
-        while abs(degrees[0] - degrees[1]) < 30:
-            degrees = rng.uniform(-90, 90, 2)
-        images = hear(env, degrees, rng.uniform(1, 3, 2), seed, rng.uniform(-np.pi, np.pi), level=False)
-        found = directions(images).numpy()
-        for name, error in zip(env.scene()["classes"], np.abs(found - degrees), strict=True):
-            errors.setdefault(name, []).append(float(error))
+    for names, those in zip(scenes.classes, oracle_errors(scenes, FS).tolist(), strict=True):
+        for name, error in zip(names, those, strict=True):
+            errors.setdefault(name, []).append(error)
     return errors
 
 
