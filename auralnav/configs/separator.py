@@ -78,7 +78,8 @@ class SeparatorTrainConfig(Strict):
     batch_size: PositiveInt = 64
     segment: Annotated[float, Field(ge=0.5, le=10.0)] = 1.0  # s
     learning_rate: PositiveFloat = 1e-3
-    learning_rate_final: PositiveFloat = 1e-5  # cosine schedule down to this
+    learning_rate_final: PositiveFloat = 1e-5  # a half cosine goes down to this …
+    decay_share: Fraction = 1.0  # … over the last share of the steps; until then a resume may change total_steps
     warmup_steps: NonNegativeInt = 500
     weight_decay: NonNegativeFloat = 1e-4
     max_grad_norm: PositiveFloat = 5.0

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from auralnav.errors import CheckpointError, ConfigError, ShapeError, SoundError
 from auralnav.files import write_bytes
 from auralnav.separation.asteroid_models import dprnn_tasnet
+from auralnav.separation.dual_path import estimate_masks
 from auralnav.separation.separator_config import SeparatorConfig
 
 SEPARATOR_FORMAT = "auralnav-separator-1"
@@ -44,7 +45,7 @@ class DPRNNSeparator(nn.Module):
         super().__init__()
         self.config = config or SeparatorConfig()
         self.notes = notes or {}
-        self.network: nn.Module = dprnn_tasnet()(**self.config.keywords())
+        self.network: Any = dprnn_tasnet()(**self.config.keywords())
 
     def forward(self, mid: Tensor) -> Tensor:
         """Estimates of the sources, in the network's own order.
@@ -72,7 +73,9 @@ class DPRNNSeparator(nn.Module):
         level = mid.float().square().mean(dim=-1, keepdim=True).clamp(min=QUIETEST**2).sqrt()
         # Frames that end within the sound would leave its last samples out of every estimate.
         scaled = F.pad(mid / level, (0, -(n - kernel) % stride))
-        sources = self.network(scaled.unsqueeze(1)).float()
+        frames = self.network.forward_encoder(scaled.unsqueeze(1))
+        masked = self.network.apply_masks(frames, estimate_masks(self.network.masker, frames))
+        sources = self.network.forward_decoder(masked).float()
         return sources[..., :n] * level.unsqueeze(-1)
 
     def save(self, path: str | Path) -> None:

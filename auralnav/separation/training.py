@@ -31,11 +31,15 @@ def mixture_recipe(config: SeparatorExperiment) -> MixtureRecipe:
     )
 
 
-def scheduled_rate(step: int, total: int, warmup: int, peak: float, final: float) -> float:
-    """Learning rate of update `step` (from 0): linear up to `peak`, then a half cosine down to `final` at `total`."""
+def scheduled_rate(step: int, total: int, warmup: int, peak: float, final: float, decay_share: float = 1.0) -> float:
+    """Learning rate of update `step` (from 0): linear up to `peak`, then a half cosine down to `final` at `total`.
+
+    The cosine takes the last `decay_share` of the updates: before it, `total` may still change.
+    """
     if step < warmup:
         return peak * (step + 1) / warmup
-    done = min((step - warmup) / max(total - warmup, 1), 1.0)
+    begin = max(warmup, round((1.0 - decay_share) * total))
+    done = min(max((step - begin) / max(total - begin, 1), 0.0), 1.0)
     return final + 0.5 * (peak - final) * (1.0 + math.cos(math.pi * done))
 
 
@@ -90,7 +94,12 @@ class SeparatorTraining:
         """One update."""
         train = self._config.train
         rate = scheduled_rate(
-            self.steps, train.total_steps, train.warmup_steps, train.learning_rate, train.learning_rate_final
+            self.steps,
+            train.total_steps,
+            train.warmup_steps,
+            train.learning_rate,
+            train.learning_rate_final,
+            train.decay_share,
         )
         for group in self._optimizer.param_groups:
             group["lr"] = rate

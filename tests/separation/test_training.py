@@ -81,6 +81,10 @@ def test_the_learning_rate_rises_and_falls():
     assert all(after < before for before, after in pairwise(rates[10:101]))
     assert rates[100] == rates[119] == pytest.approx(1e-5)
     assert scheduled_rate(0, 100, 0, 1e-3, 1e-5) == 1e-3
+    late = [scheduled_rate(step, 100, 10, 1e-3, 1e-5, 0.2) for step in range(120)]
+    assert set(late[10:81]) == {1e-3} and late[:10] == rates[:10]
+    assert late[90] == pytest.approx((1e-3 + 1e-5) / 2) and late[100] == late[119] == pytest.approx(1e-5)
+    assert [scheduled_rate(step, 100, 10, 1e-3, 1e-5, 0.0) for step in (10, 99)] == [1e-3, 1e-3]
 
 
 def test_training_lowers_the_loss(renderer):
