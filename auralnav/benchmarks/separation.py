@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,7 @@ def separation_bench(
     Raises:
         AuralNavError: no such separator, folder or device, or one that cannot be used.
     """
+    load = round(os.getloadavg()[0], 2)
     separator, path = open_separator(bench.separator)
     device = torch_device(bench.device, "device")
     separator.to(device).eval()
@@ -138,9 +140,12 @@ def separation_bench(
         _write_examples(bench, bench.files, held_out, rows, separator, device)
     return SeparationRecord.of_this_machine(
         settings={
-            name: getattr(bench, name) for name in ("mixtures", "pairs", "scenes", "seed", "rounds", "seconds")
-        }
-        | {"device": str(device), "torch_threads": torch.get_num_threads()},
+            **{name: getattr(bench, name) for name in ("mixtures", "pairs", "scenes", "seed", "rounds", "seconds")},
+            "recordings": held_out.recordings,
+            "device": str(device),
+            "torch_threads": torch.get_num_threads(),
+            "load_average_before": load,
+        },
         separator=_about(bench.separator, separator, path),
         rows=found,
         pairs=pairs,

@@ -89,6 +89,11 @@ class HeldOut:
         """Those that can be made: of recordings only with a folder."""
         return ROWS if self._bank is None else ROWS + RECORDED
 
+    @property
+    def recordings(self) -> int:
+        """How many there are to mix."""
+        return 0 if self._bank is None else len(self._bank.refs)
+
     def mixtures(self, row: Row, count: int) -> Iterator[ValidationSet]:
         """`count` mixtures of one of `rows`, some at a time."""
         for chunk, first in enumerate(range(0, count, CHUNK)):

@@ -302,6 +302,7 @@ def test_every_part_is_in_the_record(record: SeparationRecord, bench: Separation
     assert [row.goal for row in record.direction] == [10.0] + 8 * [None]
     assert record.silence == 0.0 and record.left_out == {}
     assert record.separator["parameters"] > 1_000 and record.separator["sample_rate"] == FS
+    assert record.settings["recordings"] == 3
     assert record.settings["seed"] == 0 and record.settings["device"] == "cpu"
 
 
