@@ -15,7 +15,7 @@ from auralnav.agents.separators import SHIPPED, SUFFIX, is_path, shipped_separat
 from auralnav.benchmarks.listening import separated_example, write_example
 from auralnav.benchmarks.measure import Report
 from auralnav.benchmarks.separation_direction import RT60S, direction_rows, front_scenes
-from auralnav.benchmarks.separation_mixtures import HeldOut, Row
+from auralnav.benchmarks.separation_mixtures import RECORDED, HeldOut, Row
 from auralnav.benchmarks.separation_record import SeparationRecord
 from auralnav.benchmarks.separation_scores import (
     largest_of_silence,
@@ -46,7 +46,7 @@ class SeparationBench:
         device: "cpu", "cuda" or "auto"; speed is always that of one CPU thread.
         sounds: a folder of recordings, which get rows of their own.
         files: a folder for examples to listen to.
-        examples: how many, the first mixtures of the rows in turn.
+        examples: how many, the first mixtures of the rows in turn, those of recordings first.
         rounds: of timing; 0: none.
         seconds: each peer works in a round.
     """
@@ -208,7 +208,7 @@ def _write_examples(
     device: torch.device,
 ) -> None:
     """The first mixtures of the rows with several sources, in turn: none is chosen by how it sounds."""
-    several = [row for row in rows if row.kind.active > 1]
+    several = sorted((row for row in rows if row.kind.active > 1), key=lambda row: row not in RECORDED)
     for number in range(bench.examples):
         row, index = several[number % len(several)], number // len(several)
         mixtures = next(held_out.mixtures(row, bench.mixtures))

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from auralnav.agents.statistics import Interval
-from auralnav.benchmarks import separation_mixtures
+from auralnav.benchmarks import separation, separation_mixtures
 from auralnav.benchmarks.records import read_record, write_record
 from auralnav.benchmarks.separation import SeparationBench, open_separator, separation_bench
 from auralnav.benchmarks.separation_mixtures import RECORDED, ROWS, HeldOut, room_seed
@@ -319,6 +319,16 @@ def test_work_done_is_reported_up_to_its_end(bench: SeparationBench):
     names, done, totals = zip(*told, strict=True)
     assert list(done) == sorted(done) and done[-1] == totals[0] and set(totals) == {totals[0]}
     assert {"2_anechoic", "streaming", "directions", "speed"} <= set(names)
+
+
+@pytest.mark.parametrize("examples", [3, 20])
+def test_examples_are_the_first_mixtures_of_the_rows_in_turn(bench: SeparationBench, monkeypatch, examples: int):
+    written = []
+    monkeypatch.setattr(separation, "write_example", lambda folder, example: written.append((folder, example.name)))
+    there = Path("there")
+    separation_bench(replace(bench, mixtures=1, pairs=0, scenes=0, rounds=0, files=there, examples=examples))
+    several = [row.kind.name for row in (*RECORDED, *ROWS) if row.kind.active > 1]
+    assert written == [(there, f"{name}_1") for name in several[:examples]]
 
 
 def test_a_record_comes_back_and_another_version_is_refused(record: SeparationRecord, tmp_path: Path):
