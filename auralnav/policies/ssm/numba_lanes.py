@@ -64,34 +64,38 @@ def _constant(value: float) -> ir.Constant:
     return ir.Constant(_FLOATS, [value] * WIDTH)
 
 
-def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+def element(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """Code for the pointer to an element of a flat array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [index], inbounds=True)
 
 
-def _splat(builder: Any, value: Any) -> Any:
+def splat_code(builder: Any, value: Any) -> Any:
+    """Code for a float in all sixteen channels."""
     first = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(first, first, ir.Constant(_INTS, [0] * WIDTH))
 
 
-def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def fma_code(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Code for ``a · b + c``."""
     kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
     name = f"llvm.fmuladd.v{WIDTH}f32"  # fused where the processor can, never a call into libm
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
 
 
-def _is_flat(array: Any) -> bool:
+def is_flat(array: Any) -> bool:
+    """Whether a Numba type is that of a flat float32 array."""
     return isinstance(array, types.Array) and array.ndim == 1 and array.dtype == types.float32
 
 
 @intrinsic
 def load(typingctx: Any, array: Any, index: Any) -> Any:
     """``array[index : index + 16]`` of a flat contiguous float32 array."""
-    if not _is_flat(array):
+    if not is_flat(array):
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = _element(context, builder, signature.args[0], *args)
+        place = element(context, builder, signature.args[0], *args)
         return builder.load(builder.bitcast(place, _FLOATS.as_pointer()), align=4)
 
     return lanes(array, types.intp), codegen
@@ -100,11 +104,11 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """``array[index : index + 16] = value`` for a flat contiguous float32 array."""
-    if not _is_flat(array):
+    if not is_flat(array):
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = _element(context, builder, signature.args[0], *args[:2])
+        place = element(context, builder, signature.args[0], *args[:2])
         builder.store(args[2], builder.bitcast(place, _FLOATS.as_pointer()), align=4)
         return context.get_dummy_value()
 
@@ -114,12 +118,12 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 @intrinsic
 def spread(typingctx: Any, array: Any, index: Any) -> Any:
     """``array[index]`` of a flat float32 array in all sixteen channels."""
-    if not _is_flat(array):
+    if not is_flat(array):
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = _element(context, builder, signature.args[0], *args)
-        return _splat(builder, builder.load(place, align=4))
+        place = element(context, builder, signature.args[0], *args)
+        return splat_code(builder, builder.load(place, align=4))
 
     return lanes(array, types.intp), codegen
 
@@ -127,7 +131,7 @@ def spread(typingctx: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def splat(typingctx: Any, value: Any) -> Any:
     """The float32 `value` in all sixteen channels."""
-    return lanes(types.float32), lambda context, builder, signature, args: _splat(builder, *args)
+    return lanes(types.float32), lambda context, builder, signature, args: splat_code(builder, *args)
 
 
 @intrinsic
@@ -151,7 +155,7 @@ def minus_log2_e(typingctx: Any) -> Any:
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """``a · b + c``, rounded once where the processor has a fused multiply-add."""
-    return lanes(lanes, lanes, lanes), lambda context, builder, signature, args: _fma(builder, *args)
+    return lanes(lanes, lanes, lanes), lambda context, builder, signature, args: fma_code(builder, *args)
 
 
 @intrinsic
@@ -188,8 +192,8 @@ def exp2(typingctx: Any, x: Any) -> Any:
         fraction = builder.fsub(x, builder.fsub(shifted, _constant(_ROUNDING)))
         series = _constant(_EXP2[-1])
         for coefficient in reversed(_EXP2[:-1]):
-            series = _fma(builder, series, fraction, _constant(coefficient))
-        series = _fma(builder, series, fraction, _constant(1.0))
+            series = fma_code(builder, series, fraction, _constant(coefficient))
+        series = fma_code(builder, series, fraction, _constant(1.0))
         bits = builder.shl(
             builder.bitcast(shifted, _INTS), ir.Constant(_INTS, [_MANTISSA_BITS] * WIDTH)
         )

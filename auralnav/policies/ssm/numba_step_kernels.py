@@ -24,7 +24,7 @@ from auralnav.policies.ssm.numba_lanes import (
 
 EXPONENT = np.float32(LOG2_E)
 
-LANES = "6a53a0e54c99"
+LANES = "3a4af2ac8e55"
 """Start of the SHA-256 of numba_lanes.py: Numba compiles anew when this file changes, not when that one does."""
 
 
