@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import pytest
 import torch
 from ssm_reference import backend_parameters, device_of, distance, gradients, loop, small, tensor
 from torch import Tensor
 
-from auralnav.policies.ssm import SSMState
+from auralnav.policies.ssm import SSMState, numba_ssd, ssd_torch
 from auralnav.policies.ssm.layer import SSMLayer
-from auralnav.policies.ssm.ssd_torch import chunk_scan
 
 LENGTHS = [1, 2, 3, 5, 17, 64, 65, 130]
 # Episode lengths of a row: cuts at the edge of a chunk (16 steps), inside the convolution's window (4 taps),
@@ -253,13 +254,14 @@ def test_memory_for_the_gradients_is_linear_in_the_length(kind: str, backend: st
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_one_huge_step_does_not_blur_the_small_ones_after_it(packed: bool):
+@pytest.mark.parametrize("form", [ssd_torch, numba_ssd])
+def test_one_huge_step_does_not_blur_the_small_ones_after_it(packed: bool, form: ModuleType):
     u = tensor((1, 64, 2, 4), 16)
     dt = 0.01 * tensor((1, 64, 2), 17).abs()
     dt[:, 5] = 50.0
     b, c = tensor((2, 1, 64, 1, 6), 18)
     operands = u, dt, torch.tensor([-1.0, -16.0]), b, c, torch.ones(2)
     seq_idx = numbers([30, 34])[None] if packed else None
-    y, _ = chunk_scan(*operands, chunk_size=64, seq_idx=seq_idx)
-    exact, _ = chunk_scan(*(x.double() for x in operands), chunk_size=64, seq_idx=seq_idx)
+    y, _ = form.chunk_scan(*operands, chunk_size=64, seq_idx=seq_idx)
+    exact, _ = ssd_torch.chunk_scan(*(x.double() for x in operands), chunk_size=64, seq_idx=seq_idx)
     assert distance(y, exact) < 1e-6

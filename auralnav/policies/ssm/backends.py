@@ -40,6 +40,7 @@ class Kernels:
         chunk_scan: as `ssd_torch.chunk_scan`.
         chunk_step: as `ssd_torch.chunk_step`.
         causal_conv: as `conv.causal_conv`.
+        gated_norm: as `norm.gated_norm`, of x [B, L, D].
         fused_mamba: the layer behind its input projection in one call, `(layer, projected) -> output`, for one
             episode a row without states. None, or a result of None: there is no such kernel.
         fused_mamba2: likewise `(layer, projected, seq_idx) -> output`, with episodes, without states.
@@ -51,6 +52,7 @@ class Kernels:
     chunk_scan: Callable[..., tuple[Tensor, Tensor | None]]
     chunk_step: Callable[..., tuple[Tensor, Tensor]]
     causal_conv: Callable[..., Tensor]
+    gated_norm: Callable[[Tensor, Tensor, Tensor, int], Tensor]
     fused_mamba: Callable[[Any, Tensor], Tensor | None] | None = None
     fused_mamba2: Callable[[Any, Tensor, Tensor | None], Tensor | None] | None = None
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from auralnav.policies.ssm import conv, scan_torch, ssd_torch, triton_tuning
+from auralnav.policies.ssm import conv, norm, scan_torch, ssd_torch, triton_tuning
 from auralnav.policies.ssm.backends import Kernels
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def fused_mamba2(layer: Mamba2, projected: Tensor, seq_idx: Tensor | None) -> Te
         seq_idx=seq_idx,
         activation="silu",
         rmsnorm_weight=layer.norm.weight,
-        rmsnorm_eps=layer.norm.EPS,
+        rmsnorm_eps=norm.EPS,
         outproj_weight=layer.out_proj.weight,
         headdim=layer.headdim,
         ngroups=layer.ngroups,
@@ -174,6 +174,7 @@ KERNELS = Kernels(
     chunk_scan=chunk_scan,
     chunk_step=chunk_step,
     causal_conv=causal_conv,
+    gated_norm=norm.gated_norm,
     fused_mamba=fused_mamba,
     fused_mamba2=fused_mamba2,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auralnav.policies.ssm import conv, scan_torch, ssd_torch
+from auralnav.policies.ssm import conv, norm, scan_torch, ssd_torch
 from auralnav.policies.ssm.backends import Kernels
 
 KERNELS = Kernels(
@@ -12,4 +12,5 @@ KERNELS = Kernels(
     chunk_scan=ssd_torch.chunk_scan,
     chunk_step=ssd_torch.chunk_step,
     causal_conv=conv.causal_conv,
+    gated_norm=norm.gated_norm,
 )

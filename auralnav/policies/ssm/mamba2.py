@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from auralnav.errors import ConfigError
 from auralnav.policies.ssm.backends import Kernels
 from auralnav.policies.ssm.layer import SSMLayer, without_autocast
+from auralnav.policies.ssm.norm import gated_norm
 from auralnav.policies.ssm.parameters import dt_bias, protected
 from auralnav.policies.ssm.sizes import require_positive
 
@@ -91,7 +92,8 @@ class Mamba2(SSMLayer):
         z, dt = parts
         with without_autocast(x.device):
             y, h = kernels.chunk_scan(*self._operands(x, dt), self.chunk_size, seq_idx, h0, with_state)
-            return self.norm(y.flatten(-2), z), h
+            weight = self.norm.weight.to(y.dtype)
+            return kernels.gated_norm(y.flatten(-2), z, weight, self.norm.group), h
 
     def _scan_step(
         self, kernels: Kernels, x: Tensor, parts: tuple[Tensor, ...], h: Tensor, inplace: bool
@@ -117,14 +119,12 @@ class Mamba2(SSMLayer):
 
 
 class GatedRMSNorm(nn.Module):
-    """RMSNorm(x · silu(z)) over groups of channels, times a weight; eps 1e-5.
+    """`gated_norm` with its weight, under upstream's name.
 
     Args:
         channels: D.
         group: channels that share a root mean square.
     """
-
-    EPS = 1e-5
 
     def __init__(self, channels: int, group: int) -> None:
         super().__init__()
@@ -133,5 +133,4 @@ class GatedRMSNorm(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """X and z [..., D] to [..., D] in the dtype of x."""
-        gated = (x * F.silu(z)).unflatten(-1, (-1, self.group))
-        return F.rms_norm(gated, (self.group,), eps=self.EPS).flatten(-2) * self.weight.to(x.dtype)
+        return gated_norm(x, z, self.weight.to(x.dtype), self.group)

@@ -44,6 +44,16 @@ def flat_episodes(seq_idx: Tensor | None) -> np.ndarray:
     return NO_INTS if seq_idx is None else seq_idx.contiguous().numpy().reshape(-1)
 
 
+def steps_apart(x: Tensor) -> tuple[np.ndarray, int]:
+    """The memory of x [B, L, C] from its first float on, and the floats between two steps; a copy if they vary."""
+    rows, length, channels = x.shape
+    stride = x.stride(1) if length > 1 else x.stride(0)
+    if x.stride(2) != 1 or stride < channels or (rows > 1 and x.stride(0) != length * stride):
+        x, stride = x.contiguous(), channels
+    span = (rows * length - 1) * stride + channels
+    return x.detach().as_strided((span,), (1,)).numpy(), stride
+
+
 def pad_channels(tensor: Tensor, axis: int = -1) -> Tensor:
     """Zeros at the end of `axis` up to whole blocks of 16; the tensor itself when there is nothing to add."""
     missing = -tensor.shape[axis] % WIDTH

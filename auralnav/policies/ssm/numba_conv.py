@@ -17,6 +17,7 @@ from auralnav.policies.ssm.numba_arrays import (
     in_threads,
     pad_channels,
     shares,
+    steps_apart,
     sum_parts,
 )
 from auralnav.policies.ssm.numba_conv_kernels import conv_backward, conv_forward
@@ -71,7 +72,7 @@ class _Conv(torch.autograd.Function):
     ) -> Tensor:
         weight = weight.contiguous()
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        memory, stride = _steps(x)
+        memory, stride = steps_apart(x)
         arrays = (memory, flat(taps), flat(weight), flat(bias), flat_episodes(seq_idx), flat(y))
         shape = (*x.shape, len(weight))
         row_spans, block_spans = _shares(shape)
@@ -87,7 +88,7 @@ class _Conv(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, seq_idx, taps = ctx.saved_tensors
-        memory, stride = _steps(x)
+        memory, stride = steps_apart(x)
         grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
         grad_taps = None if taps is None else torch.empty_like(taps, memory_format=torch.contiguous_format)
         shape = (*x.shape, len(weight))
@@ -107,13 +108,3 @@ class _Conv(torch.autograd.Function):
 
 def _shares(shape: tuple[int, ...]) -> Any:
     return shares(shape[0], shape[2] // WIDTH, int(np.prod(shape)))
-
-
-def _steps(x: Tensor) -> tuple[np.ndarray, int]:
-    """The memory of x [B, L, C] from its first float on, and the floats between two steps; a copy if they vary."""
-    rows, length, channels = x.shape
-    stride = x.stride(1) if length > 1 else x.stride(0)
-    if x.stride(2) != 1 or stride < channels or (rows > 1 and x.stride(0) != length * stride):
-        x, stride = x.contiguous(), channels
-    span = (rows * length - 1) * stride + channels
-    return x.detach().as_strided((span,), (1,)).numpy(), stride

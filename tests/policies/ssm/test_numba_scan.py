@@ -17,8 +17,13 @@ from auralnav.policies.ssm import (
     numba_arrays,
     numba_conv_kernels,
     numba_lanes,
+    numba_norm_kernels,
     numba_scan_kernels,
+    numba_ssd_backward,
+    numba_ssd_kernels,
+    numba_ssd_parts,
     numba_step_kernels,
+    numba_tiles,
 )
 from auralnav.policies.ssm.numba_scan import chunk_length, selective_scan
 
@@ -270,10 +275,24 @@ def test_float_episode_numbers_are_refused() -> None:
         scan(floats, torch.zeros(2, 5))
 
 
-@pytest.mark.parametrize("module", [numba_conv_kernels, numba_scan_kernels, numba_step_kernels])
-def test_numba_compiles_anew_when_the_vector_operations_have_changed(module: ModuleType) -> None:
-    digest = hashlib.sha256(Path(numba_lanes.__file__).read_bytes()).hexdigest()
-    assert digest.startswith(module.LANES), f"numba_lanes.py has changed: set LANES to {digest[:12]}"
+@pytest.mark.parametrize(
+    ("module", "constant", "source"),
+    [
+        (numba_conv_kernels, "LANES", numba_lanes),
+        (numba_norm_kernels, "LANES", numba_lanes),
+        (numba_scan_kernels, "LANES", numba_lanes),
+        (numba_step_kernels, "LANES", numba_lanes),
+        (numba_tiles, "LANES", numba_lanes),
+        (numba_ssd_parts, "TILES", numba_tiles),
+        (numba_ssd_kernels, "PARTS", numba_ssd_parts),
+        (numba_ssd_backward, "PARTS", numba_ssd_parts),
+    ],
+)
+def test_numba_compiles_anew_when_what_a_kernel_calls_has_changed(
+    module: ModuleType, constant: str, source: ModuleType
+) -> None:
+    digest = hashlib.sha256(Path(str(source.__file__)).read_bytes()).hexdigest()
+    assert digest.startswith(getattr(module, constant)), f"set {constant} of {module.__name__} to {digest[:12]}"
 
 
 def test_importing_the_package_compiles_nothing() -> None:
