@@ -60,7 +60,7 @@ class DPRNNSeparator(nn.Module):
             ShapeError: another shape, no floating-point numbers, or too few samples.
             SoundError: NaN or infinite samples.
         """
-        kernel, stride = self.config.kernel, self.config.stride
+        kernel = self.config.kernel
         if mid.ndim != 2 or not mid.is_floating_point() or mid.shape[-1] < kernel:
             raise ShapeError(
                 f"a separator hears float32 [B, N] of N ≥ {kernel} samples, not {str(mid.dtype)[6:]} "
@@ -68,6 +68,11 @@ class DPRNNSeparator(nn.Module):
             )
         if not torch.isfinite(mid).all():
             raise SoundError("the mixture holds NaN or infinite samples: look at what made it")
+        return self.separate(mid)
+
+    def separate(self, mid: Tensor) -> Tensor:
+        """As `forward`, for what is known to be a mixture: nothing is checked, so a GPU is not waited for."""
+        kernel, stride = self.config.kernel, self.config.stride
         n = mid.shape[-1]
         # The floor goes before the root, whose gradient at 0 is infinite.
         level = mid.float().square().mean(dim=-1, keepdim=True).clamp(min=QUIETEST**2).sqrt()

@@ -28,6 +28,7 @@ from auralnav.separation.clip_pool import clip_pool
 from auralnav.separation.mixtures import MixtureRenderer
 from auralnav.separation.room_pool import RoomRecipe, room_pool
 from auralnav.separation.separator import DPRNNSeparator
+from auralnav.separation.separator_config import SeparatorConfig
 from auralnav.separation.training import SeparatorTraining, scheduled_rate
 from auralnav.separation.validation import KINDS, ValidationSet, figures, judge, validation_sets
 
@@ -262,3 +263,25 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch):
     monkeypatch.setattr(training_module.torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="sees no GPU"):
         torch_device("cuda", "train.device")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this torch sees no GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_records_the_separator_and_still_reads_its_weights(precision):
+    config = tiny("separator.hidden=16", f"train.precision={precision}", "train.learning_rate=0.01")
+    rng = np.random.default_rng(0)
+    rooms = (0.1 * rng.standard_normal((4, 5, 2, 1_600))).astype(np.float16)
+    clips = rng.standard_normal((11, 1, 8_000)).astype(np.float32)
+    renderer = MixtureRenderer(rooms, clips, rng.standard_normal(8_000).astype(np.float32), FS, "cuda")
+    separator = DPRNNSeparator(SeparatorConfig(**config.separator.model_dump())).cuda()
+    training = SeparatorTraining(config, separator, renderer)
+    first = [p.detach().clone() for p in separator.parameters()]
+    for _ in range(5):
+        training.step()
+    assert all(not torch.equal(now, before) for now, before in zip(separator.parameters(), first, strict=True))
+    mid, targets = training.mixtures(99)
+    with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
+        wanted, found = separator(mid), training._hear(mid)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3 * float(targets.abs().max()))
+    assert np.isfinite(training.figures()["train/loss"])
