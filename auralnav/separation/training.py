@@ -133,7 +133,8 @@ class SeparatorTraining:
         # The first average is over all steps, or the initial weights would be remembered too long.
         keep = min(train.average, self.steps / (10.0 + self.steps))
         with torch.no_grad():
-            averages, weights = (list(one.parameters()) for one in (self.averaged, self._separator))
+            averages: list[Tensor] = list(self.averaged.parameters())
+            weights: list[Tensor] = list(self._separator.parameters())
             get_ema_multi_avg_fn(keep)(averages, weights, self.steps)
             self._sums += torch.stack([loss.detach(), norm])
         self._summed += 1
