@@ -34,8 +34,8 @@ def _table(title: str, first: str, *columns: str, gap: int = 1) -> Table:
     return table
 
 
-def _interval(value: Interval | None) -> str:
-    return "" if value is None else f"{value.mean:.1f} [{value.low:.1f}, {value.high:.1f}]"
+def _interval(value: Interval) -> str:
+    return f"{value.mean:.1f} [{value.low:.1f}, {value.high:.1f}]"
 
 
 def _verdict(bar: float | None, met: bool, sign: str) -> str:
@@ -45,14 +45,20 @@ def _verdict(bar: float | None, met: bool, sign: str) -> str:
 def _scores(record: SeparationRecord) -> Table:
     count = record.settings["mixtures"]
     title = f"SI-SDRi, dB, of {count} held-out mixtures (a source alone: SI-SDR) [95 % interval]"
-    table = _table(title, "mixtures", "separated", "ideal ratio mask", "bar", "leak")
+    table = _table(title, "mixtures", "separated", "mask", "bar", "level", "leak")
     for row in record.rows:
         name = row.name + ("*" if row.recorded else "")
         bar = row.bar
         verdict = _verdict(bar, bar is not None and row.value.mean >= bar, "≥")
-        table.add_row(name, _interval(row.value), _interval(row.ceiling), verdict, f"{row.leak:.0f}")
+        ceiling = "" if row.ceiling is None else f"{row.ceiling.mean:.1f}"
+        table.add_row(
+            name, _interval(row.value), ceiling, verdict, f"±{row.level_error:.1f}", f"{row.leak:.0f}"
+        )
     silence = "zeros" if record.silence == 0 else f"NOT zeros: up to {record.silence:.1e}"
-    table.caption = f"bar: what is wanted, or the mask's − 2 dB where that is lower; silence gives {silence}"
+    table.caption = (
+        f"mask: the ideal ratio mask's; bar: what is wanted, or the mask's − 2 dB where that is lower; "
+        f"silence gives {silence}"
+    )
     if any(row.recorded for row in record.rows):
         table.caption += "; * real recordings, never trained on"
     return table
