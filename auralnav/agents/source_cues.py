@@ -9,6 +9,7 @@ the policy's own network hears the sound, which the replay keeps as 16-bit numbe
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -77,6 +78,7 @@ class SourceCues:
         self._cues = make_cues(config, settings)
         self._images: Callable[[np.ndarray], np.ndarray] | None = None
         self._stream: StreamingSeparator | None = None
+        self._threads: ThreadPoolExecutor | None = None
         if config.masks == "oracle":
             heard = settings.num_sources + settings.distractors
             if heard > config.sources:
@@ -89,6 +91,8 @@ class SourceCues:
             self._stream = StreamingSeparator(
                 separator.to(device), step=settings.block, window_seconds=config.window_seconds, batch=self.num_envs
             )
+            if config.threads > 1 and device.type == "cpu":
+                self._threads = ThreadPoolExecutor(config.threads)
         self._ranks = np.zeros((self.num_envs, settings.num_sources + settings.distractors), np.int64)
         self._features = np.zeros((self.num_envs, config.sources, len(self._cues.names)), np.float32)
         self.space = _replaced(space, SOURCES, spaces.Box(-1.0, 1.0, (self._features[0].size,), np.float32))
@@ -97,18 +101,15 @@ class SourceCues:
         """See `Listener`; the separation of a world's rows does not depend on the other worlds."""
         new = np.ones(self.num_envs, dtype=bool) if mask is None else mask
         if new.any():
-            with torch.no_grad():
-                self._features[new] = self._measure(observation[AUDIO][new], start[new], new)
+            self._features[new] = self._measure(observation[AUDIO][new], start[new], new)
         rest = {key: value for key, value in observation.items() if key != AUDIO}
         return {SOURCES: self._features.reshape(self.num_envs, -1).copy(), **rest}
 
     def _measure(self, sound: np.ndarray, start: np.ndarray, new: np.ndarray) -> np.ndarray:
         """Features [b, K, C] of the b worlds of `new`."""
-        audio = torch.from_numpy(np.ascontiguousarray(sound))
         if self._stream is not None:
-            audio = audio.to(self._stream.device)
-            heard = self._stream.push(audio, torch.from_numpy(start), torch.from_numpy(np.flatnonzero(new)))
-            return self._cues(heard.audio, heard.sources).cpu().numpy()
+            return self._separated(self._stream, sound, start, np.flatnonzero(new))
+        audio = torch.from_numpy(np.ascontiguousarray(sound))
         features = np.zeros((len(audio), *self._features.shape[1:]), np.float32)
         if self._images is not None:
             mids = self._ranked(self._images(new).mean(axis=2), start, new)
@@ -116,6 +117,22 @@ class SourceCues:
         else:  # what is heard is one source: a mask of ones
             features[:, :1] = self._cues(audio, audio.mean(dim=1, keepdim=True)).numpy()
         return features
+
+    def _separated(
+        self, stream: StreamingSeparator, sound: np.ndarray, start: np.ndarray, worlds: np.ndarray
+    ) -> np.ndarray:
+        """Features [b, K, C] of the b worlds' sound [b, 2, n], their worlds shared between the threads."""
+
+        def measure(part: np.ndarray) -> np.ndarray:
+            with torch.no_grad():  # a thread's own setting
+                audio = torch.from_numpy(sound[part]).to(stream.device)
+                heard = stream.push(audio, torch.from_numpy(start[part]), torch.from_numpy(worlds[part]))
+                return self._cues(heard.audio, heard.sources).cpu().numpy()
+
+        if self._threads is None:
+            return measure(np.arange(len(worlds)))
+        parts = np.array_split(np.arange(len(worlds)), min(len(worlds), self.config.threads))
+        return np.concatenate(list(self._threads.map(measure, parts)))
 
     def _ranked(self, mids: np.ndarray, start: np.ndarray, new: np.ndarray) -> np.ndarray:
         """True sources [b, K, n] in a separator's order: the loudest first when an episode starts.

@@ -151,7 +151,7 @@ def make_plan(
         key = override.partition("=")[0].strip()
         if key in _OURS:
             raise ConfigError(f"--set {override}: {_OURS[key]}")
-    sets = ["env.threads=1", "train.torch_threads=1", *overrides]
+    sets = ["env.threads=1", "separation.threads=1", "train.torch_threads=1", *overrides]
     sets += [] if env is None else [f"env.id={json.dumps(env)}"]
     sets += [] if steps is None else [f"train.total_steps={steps}"]
     sets += [] if separator is None else [f"separation.weights={json.dumps(separator)}"]

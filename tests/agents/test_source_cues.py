@@ -190,6 +190,36 @@ def test_true_images_tell_left_from_right_and_the_mixture_is_one_source():
     assert abs(whole[0, 7]) <= 1 and whole[0].any() and not whole[1].any()
 
 
+def test_threads_share_the_worlds_and_change_nothing(weights: Path):
+    """Also where some worlds begin anew, and after a resume."""
+    alone, shared, resumed = (
+        make_training_env(config(f"separation.threads={threads}", weights=weights)) for threads in (1, 2, 5)
+    )
+    for env in (alone, shared):
+        env.seed(2)
+    np.testing.assert_allclose(alone.reset(), shared.reset(), atol=1e-6)
+    resumed.reset()
+    ended = 0
+    for number, row in enumerate(ROWS):
+        mine, theirs = alone.step(row), shared.step(row)
+        np.testing.assert_allclose(mine[0], theirs[0], atol=1e-6)
+        if number > 5:
+            np.testing.assert_allclose(resumed.step(row)[0], mine[0], atol=1e-6)
+        if number == 5:
+            resumed.restore(shared.state())
+        ended += int(mine[2].sum())
+    assert ended
+
+
+def test_what_a_thread_cannot_separate_is_refused_as_without_threads(weights: Path):
+    experiment = config("separation.threads=2", weights=weights)
+    worlds = make_worlds(experiment.env)
+    observation, _ = worlds.reset(seed=0)
+    observation["audio"][2, 0, 17] = np.nan
+    with pytest.raises(SoundError, match="NaN"):
+        SourceCues(experiment.separation, worlds).hear(observation, np.ones(3, dtype=bool))
+
+
 def test_the_real_separator_is_asked_once_a_step_for_all_worlds(weights: Path, monkeypatch: pytest.MonkeyPatch):
     batches = []
     push = StreamingSeparator.push

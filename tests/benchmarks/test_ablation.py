@@ -86,7 +86,7 @@ def test_rows_differ_in_masks_and_cues_and_in_nothing_else(weights: Path):
         assert all(by_row[variant, row] == by_row[variant, "learned"] for row in parts)
         one = by_row[variant, "learned"]
         assert one["policy"]["memory"] == variant and one["train"]["seed"] == 5
-        assert one["env"]["threads"] == one["train"]["torch_threads"] == 1
+        assert one["env"]["threads"] == one["separation"]["threads"] == one["train"]["torch_threads"] == 1
 
 
 def test_an_interrupted_ablation_is_continued_and_compared(
