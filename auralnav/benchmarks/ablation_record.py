@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from auralnav.agents.statistics import Interval, bootstrap_trainings
 from auralnav.benchmarks.records import Record
 
-MEASURES = ("success_60", "spl", "sna", "success", "return", "steps")
+MEASURES = ("success_60", "spl", "sna", "return", "success", "steps")
 """What is kept of each episode, as `auralnav eval` has it."""
 
-COMPARED = MEASURES[:3]
+COMPARED = MEASURES[:4]
 """Of what means and leads are given."""
 
 LEADS = (

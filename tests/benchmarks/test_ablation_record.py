@@ -120,6 +120,19 @@ def test_the_tables_fit_eighty_columns_and_show_every_row():
         console.print(table)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in text and max(len(line) for line in text.splitlines()) <= 80
-    for expected in ("AuralNav-v0 (num_sources=3): 40 episodes", "seeds 3, 4, 5", "learned − mixture", "gru − none",
-                     "tracker", "+0.060", "+0.150 to +0.150", "success in 60 steps"):  # fmt: skip
+    for expected in ("AuralNav-v0 (num_sources=3): 40 episodes", "seeds 3, 4, 5", "learned − mixture", "tracker",
+                     "gru − no memory", "+0.060", "+0.150 to +0.150", "success in 60 steps"):  # fmt: skip
         assert expected in text
+
+
+def test_the_return_is_shown_where_there_are_distractors_and_no_table_is_empty():
+    lines = [{"success_60": 1, "spl": 0.5, "sna": 0.4, "return": -2.5, "success": 1, "steps": 9}] * 40
+    alone = [scores_of("", "tracker", [], [{"episodes": lines}])]
+    changed = record().model_copy(update={"rows": alone, "means": means_of(alone), "leads": leads_of(alone)})
+    for kwargs, shown, hidden in (({"distractors": 2}, "-2.500", "0.400"), ({"distractors": 0}, "0.400", "-2.500")):
+        tables = ablation_tables(changed.model_copy(update={"env_kwargs": kwargs}))
+        console = Console(file=io.StringIO(), width=80)
+        for table in tables:
+            console.print(table)
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert len(tables) == 1 and shown in text and hidden not in text
