@@ -61,6 +61,7 @@ def test_the_layers_on_cuda_are_measured_where_they_can_be(small: None, monkeypa
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:torch.get_autocast_gpu_dtype:DeprecationWarning")  # mamba_ssm 2.3.2 calls it
 def test_ours_and_mamba_ssms_own_layers_take_turns_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     if reason := missing("cuda"):
         pytest.skip(f"backend cuda: {reason}")
