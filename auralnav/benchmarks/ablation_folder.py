@@ -111,6 +111,9 @@ class AblationFolder:
             earlier = _read(file)
             for name, config in variants.items():
                 self._refuse_other(_flat(earlier["variants"].get(name, config)), _flat(config))
+            # What the tracker did on one task must not stand beside agents on another.
+            for config in earlier["variants"].values():
+                self._refuse_other(_task(config), _task(next(iter(variants.values()))))
             if separator and earlier["separator"]:
                 self._refuse_other(_flat(earlier["separator"], "separator "), _flat(separator, "separator "))
             variants = {**earlier["variants"], **variants}
@@ -147,6 +150,12 @@ def described(config: ExperimentConfig) -> dict[str, Any]:
         for key in keys:
             del values[section][key]
     return values
+
+
+def _task(values: dict[str, Any]) -> dict[str, Any]:
+    """The task of a described experiment, with dotted keys; how its worlds are run and observed is no part of it."""
+    observed = {*RUN_KEYS, "obs_mode"} - {"id", "kwargs"}
+    return _flat({key: value for key, value in values["env"].items() if key not in observed}, "env.")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

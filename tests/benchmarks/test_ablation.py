@@ -242,6 +242,8 @@ def test_the_folder_of_another_ablation_is_left_alone(weights: Path, tmp_path: P
         AblationFolder(small(weights, steps=60), here)
     with pytest.raises(ConfigError, match=r"holds an ablation with env\.distractors None, not 1"):
         AblationFolder(small(weights, "env.distractors=1"), here)
+    with pytest.raises(ConfigError, match=r"with env\.id AuralNav-v0, not AuralNav-Easy-v0"):  # another memory, too
+        AblationFolder(small(weights, memory=["gru"], env="AuralNav-Easy-v0"), here)
     other = DPRNNSeparator.load(weights)
     other.notes = {"trained": "for longer"}
     other.save(tmp_path / weights.name)
