@@ -115,7 +115,8 @@ class AblationFolder:
             for config in earlier["variants"].values():
                 self._refuse_other(_task(config), _task(next(iter(variants.values()))))
             if separator and earlier["separator"]:
-                self._refuse_other(_flat(earlier["separator"], "separator "), _flat(separator, "separator "))
+                before, now = ({"separator sha256": one["sha256"]} for one in (earlier["separator"], separator))
+                self._refuse_other(before, now)
             variants = {**earlier["variants"], **variants}
             separator = separator or earlier["separator"]
         elif self.path.is_dir() and any(self.path.iterdir()):
