@@ -46,7 +46,7 @@ class DPRNNExtractor(BaseFeaturesExtractor):
         """Features [B, flat + k · K · C]: the flat parts, then the cues step after step, source after source."""
         steps = (observations[AUDIO] / FULL_SCALE).unflatten(1, (-1, 2))  # [B, k, 2, n]
         batch, count, _, samples = steps.shape
-        estimates = self.separator(steps.mean(dim=2).flatten(1))  # [B, K, k·n]
+        estimates = self.separator(steps.transpose(1, 2).flatten(2))  # [B, K, k·n]
         order = estimates.detach().square().sum(dim=-1).argsort(dim=1, descending=True, stable=True)
         estimates = estimates.gather(1, order.unsqueeze(-1).expand_as(estimates))
         parts = estimates.unflatten(2, (count, samples)).transpose(1, 2)  # [B, k, K, n]

@@ -182,7 +182,7 @@ def _renderer(
     seeds = training_seeds(mixtures.instances)
     with TrainingProgress.counting(len(seeds), "sounds of each class", console) as report:
         clips = clip_pool(seeds, rate, folder, report)
-    return MixtureRenderer(responses, clips, noise_bank(spherical_head(rate)).mean(axis=0), rate, device)
+    return MixtureRenderer(responses, clips, noise_bank(spherical_head(rate)), rate, device)
 
 
 def _validation(config: SeparatorExperiment) -> list[ValidationSet]:

@@ -49,7 +49,7 @@ def separated_example(
 ) -> Example:
     """Separate one mixture of a set."""
     mid, targets = mixtures.mid[index : index + 1], mixtures.targets[index : index + 1]
-    estimates = separator(mid.to(device)).float().cpu()
+    estimates = separator(mixtures.audio[index : index + 1].to(device)).float().cpu()
     score = separation_score(estimates, targets, mid)
     chosen = score.order[0].tolist()
     order = chosen + [k for k in range(estimates.shape[1]) if k not in chosen]

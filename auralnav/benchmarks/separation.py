@@ -212,6 +212,6 @@ def _write_examples(
     for number in range(bench.examples):
         row, index = several[number % len(several)], number // len(several)
         mixtures = next(held_out.mixtures(row, bench.mixtures))
-        if index < len(mixtures.mid):
+        if index < len(mixtures.audio):
             name, rate = f"{row.kind.name}_{index + 1}", separator.config.sample_rate
             write_example(folder, separated_example(name, mixtures, index, separator, rate, device))

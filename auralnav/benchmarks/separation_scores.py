@@ -39,7 +39,7 @@ def table_row(
     device: torch.device,
     done: Done = lambda mixtures: None,
 ) -> TableRow:
-    """Score a separator (mid [B, N] → sources [B, K, N], on `device`) on mixtures of a kind."""
+    """Score a separator (audio [B, 2, N] → sources [B, K, N], on `device`) on mixtures of a kind."""
     alone = row.kind.active == 1
     judged: list[Judgement] = []
     ceilings: list[np.ndarray] = []
@@ -47,7 +47,7 @@ def table_row(
         judged.append(judge(separator, part, device))
         if not alone:
             ceilings.append(_ceiling(part, sample_rate))
-        done(len(part.mid))
+        done(len(part.audio))
     scores = [one.si_sdr if alone else one.improvement for one in judged]
     values = np.concatenate(scores).mean(axis=1)
     return TableRow(
@@ -80,7 +80,7 @@ def pair_rows(
         ceilings = _ceiling(part, sample_rate).mean(axis=1)
         for pair, *values in zip(np.sort(part.sounds, axis=1).tolist(), gains, ceilings, strict=True):
             found.setdefault(tuple(pair), []).append(tuple(values))
-        done(len(part.mid))
+        done(len(part.audio))
     rows = []
     for (a, b), values in sorted(found.items()):
         value, ceiling = np.mean(values, axis=0).tolist()
@@ -109,17 +109,17 @@ def streaming_rows(
     ceilings: list[np.ndarray] = []
     kept: dict[float, list[float]] = {window: [] for window in WINDOWS}
     for part in sets:
-        mid = part.mid.to(device)
-        whole = [separator(mid[i : i + _BATCH]).float() for i in range(0, len(mid), _BATCH)]
+        audio = part.audio.to(device)
+        whole = [separator(audio[i : i + _BATCH]).float() for i in range(0, len(audio), _BATCH)]
         gains[SECONDS].append(_by_step(torch.cat(whole).cpu(), part, n, first)[0])
         ideal = ideal_ratio_mask_estimates(part.targets, part.mid, sample_rate)
         ceilings.append(_by_step(ideal, part, n, first)[0])
         for window in WINDOWS:
-            heard = _streamed(separator, mid, n, window)
+            heard = _streamed(separator, audio, n, window)
             improvement, orders = _by_step(heard, part, n, first)
             gains[window].append(improvement)
             kept[window].append(float((orders[1:] == orders[:-1]).mean()))
-        done(len(part.mid))
+        done(len(part.audio))
     ceiling = bootstrap_mean(np.concatenate(ceilings))
     return [
         StreamingRow(
@@ -137,7 +137,7 @@ def streaming_rows(
 def largest_of_silence(separator: nn.Module, sample_rate: int, device: torch.device) -> float:
     """Largest |sample| of what a separator makes of SECONDS of silence."""
     with torch.no_grad():
-        return float(separator(torch.zeros(1, round(SECONDS * sample_rate), device=device)).abs().max())
+        return float(separator(torch.zeros(1, 2, round(SECONDS * sample_rate), device=device)).abs().max())
 
 
 def _ceiling(part: ValidationSet, sample_rate: int) -> np.ndarray:
@@ -145,11 +145,10 @@ def _ceiling(part: ValidationSet, sample_rate: int) -> np.ndarray:
     return ideal_ratio_mask_ceiling(part.targets, part.mid, sample_rate).improvement.numpy()
 
 
-def _streamed(separator: nn.Module, mid: Tensor, n: int, window: float) -> Tensor:
+def _streamed(separator: nn.Module, audio: Tensor, n: int, window: float) -> Tensor:
     """What windows that end with each step give of it, [M, K, N], on the CPU."""
-    stream = StreamingSeparator(cast(Any, separator), n, window, len(mid))
-    ears = mid.unsqueeze(1).expand(-1, 2, -1)
-    steps = [stream.push(step).sources.cpu() for step in ears.split(n, dim=2)]
+    stream = StreamingSeparator(cast(Any, separator), n, window, len(audio))
+    steps = [stream.push(step).sources.cpu() for step in audio.split(n, dim=2)]
     return torch.cat(steps, dim=2)
 
 

@@ -24,6 +24,7 @@ class NetworkConfig(Strict):
 
     sources: Annotated[int, Field(ge=1, le=LARGEST_SOURCES)] = 4  # outputs
     sample_rate: Annotated[int, Field(ge=8000, le=48000)] = 16_000  # Hz
+    ears: Literal[1, 2] = 1
     filters: PositiveInt = 64
     kernel: PositiveInt = 32
     stride: PositiveInt = 16
@@ -44,7 +45,7 @@ class NetworkConfig(Strict):
 class MixturesConfig(Strict):
     """What the separator hears in training. Shares are probabilities, levels in decibels, times in seconds."""
 
-    rooms: PositiveInt = 2_048  # rendered before the training begins: 0.2 MB each
+    rooms: PositiveInt = 2_048  # rendered before the training begins: 0.4 MB each
     places: PositiveInt = 5  # of sources in each room
     rt60: tuple[PositiveFloat, PositiveFloat] = (0.15, 0.6)
     anechoic_share: Fraction = 0.25
@@ -87,7 +88,7 @@ class SeparatorTrainConfig(Strict):
     loss: Literal["snr", "si_sdr"] = "snr"  # snr asks for the sources' levels too
     silence_weight: PositiveFloat = 0.1  # of a silent target against an active one …
     silence_warmup_steps: NonNegativeInt = 0  # … reached linearly from 0 in so many steps
-    precision: Literal["bf16", "fp32"] = "bf16"  # on CUDA; bf16 is fast from torch 2.10, cuDNN 9.13 on
+    precision: Literal["bf16", "tf32", "fp32"] = "tf32"  # of products on CUDA
     eval_every: NonNegativeInt = 1_000  # 0 = never
     eval_mixtures: PositiveInt = 100  # of each kind
     log_every: PositiveInt = 100

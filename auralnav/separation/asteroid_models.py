@@ -25,15 +25,6 @@ def dprnn_tasnet() -> Any:
     return _from_asteroid("asteroid.models", "DPRNNTasNet")
 
 
-def pit_loss_wrapper() -> Any:
-    """Asteroid's class `PITLossWrapper`: a loss in its best permutation of the estimates.
-
-    Raises:
-        MissingDependencyError: asteroid, or something that it needs, is not installed.
-    """
-    return _from_asteroid("asteroid.losses", "PITLossWrapper")
-
-
 def _from_asteroid(module: str, name: str) -> Any:
     hide = _TROUBLE not in sys.modules
     if hide:

@@ -29,10 +29,10 @@ def estimate_masks(masker: Any, mixture: Tensor) -> Tensor:
 
     Args:
         masker: Asteroid's `DPRNN`.
-        mixture: [B, F, T] the filterbank's output.
+        mixture: [B, F, T] the filterbank's output, F as the masker takes.
 
     Returns:
-        [B, K, F, T].
+        [B, K, F', T], F' as the masker gives.
     """
     frames = mixture.shape[-1]
     size, hop = masker.chunk_size, masker.hop_size

@@ -1,4 +1,4 @@
-"""What a separator is trained for: Asteroid's permutation-invariant loss over active and silent targets.
+"""What a separator is trained for: a permutation-invariant loss over active and silent targets.
 
 Every entry of the pairwise matrix is in decibels and lies between −30 (perfect) and a little above 0 (an estimate
 that is no better than silence where there is a source, or than the mixture where there is none), so that active
@@ -17,17 +17,22 @@ than its active ones could ever be, and the permutation would follow the level.
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from auralnav.errors import ShapeError
+from auralnav.separation.order import assign
 
 TAU = 1e-3
 """Share of the reference's energy that is added to the error's: the loss goes down to 10·log10(τ) = −30 dB."""
 
 Scale = Literal["fixed", "free"]
+
+_FEW = 5
+"""Sources whose permutations are all compared; more are assigned by the Hungarian method, on the host."""
 
 _TINY = 1e-12  # energy, far below any sound's: keeps logarithms and quotients of silence finite
 
@@ -74,34 +79,31 @@ def pairwise_losses(estimates: Tensor, targets: Tensor, mixture: Tensor, scale: 
 class SeparationLoss(nn.Module):
     """Mean over the outputs of the pairwise losses in the best permutation, and over the batch.
 
-    Args:
-        scale: see :func:`pairwise_losses`.
+    The same as Asteroid's `PITLossWrapper` over these pairwise losses. That one reads the best permutation of every
+    mixture back to the host, which on a GPU took a sixth of an update and stands in the way of recording it.
 
-    Raises:
-        MissingDependencyError: asteroid is not installed.
+    Args:
+        sources: K.
+        scale: see :func:`pairwise_losses`.
     """
 
-    def __init__(self, scale: Scale = "fixed") -> None:
+    def __init__(self, sources: int, scale: Scale = "fixed") -> None:
         super().__init__()
-        from auralnav.separation.asteroid_models import pit_loss_wrapper
-
         self._scale: Scale = scale
-        # A reduction of our own makes Asteroid compare all permutations on the device; its other way, over four
-        # sources, takes each matrix to the CPU.
-        self._pit = pit_loss_wrapper()(self._weighted, pit_from="pw_mtx", perm_reduce=_mean_over_sources)
-
-    def _weighted(self, estimates: Tensor, targets: Tensor, mixture: Tensor, silence_weight: float) -> Tensor:
-        losses = pairwise_losses(estimates, targets, mixture, self._scale)
-        silent = (targets == 0).all(-1)[:, None, :]
-        return torch.where(silent, silence_weight * losses, losses)
+        every = permutations(range(sources)) if sources <= _FEW else ()
+        orders = [[i * sources + j for j, i in enumerate(order)] for order in every]
+        self._orders: Tensor
+        self.register_buffer("_orders", torch.tensor(orders), persistent=False)  # entries of [K, K], flat
 
     def forward(
-        self, estimates: Tensor, targets: Tensor, mixture: Tensor, silence_weight: float = 1.0
+        self, estimates: Tensor, targets: Tensor, mixture: Tensor, silence_weight: float | Tensor = 1.0
     ) -> Tensor:
         """The loss in dB, a scalar, with silent targets weighed; arguments as :func:`pairwise_losses` takes them."""
-        return self._pit(estimates, targets, mixture=mixture, silence_weight=silence_weight)
-
-
-def _mean_over_sources(losses: Tensor) -> Tensor:
-    """Losses [B, permutations, K] → [B, permutations]."""
-    return losses.mean(dim=-1)
+        losses = pairwise_losses(estimates, targets, mixture, self._scale)
+        silent = (targets == 0).all(-1)[:, None, :]
+        losses = torch.where(silent, silence_weight * losses, losses)  # [B, K estimates, K targets]
+        if not len(self._orders):
+            best = losses.gather(1, assign(-losses.detach()).unsqueeze(1)).squeeze(1)
+            return best.mean()
+        chosen = losses.flatten(1).index_select(1, self._orders.flatten()).unflatten(1, self._orders.shape)
+        return chosen.mean(dim=2).amin(dim=1).mean()  # [B, K!, K] → the best of each mixture

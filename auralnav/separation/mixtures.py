@@ -1,4 +1,4 @@
-"""Mixtures for a separator, drawn on the host and rendered on the device: the mid signal and what is in it.
+"""Mixtures for a separator, drawn on the host and rendered on the device: what both ears hear and what is in it.
 
 What a mixture is made of (a :class:`Draw`) is a few small arrays from one random generator; the sound is then one
 batched FFT product of clips and room responses. A batch is a function of the seed and its number alone.
@@ -131,9 +131,9 @@ class MixtureRenderer:
     """Turns draws into sound on a device.
 
     Args:
-        rooms: float16 [R, S, 2, L] responses in units of the direct sound at 1 m.
+        rooms: float16 [R, S, 2, 2, L] responses of poses and ears in units of the direct sound at 1 m.
         clips: float32 [C, I, n] loops of RMS 1.
-        noise: float32 [M] circular background noise of the mid signal, any level.
+        noise: float32 [2, M] circular background noise of the ears, any level.
         sample_rate: Hz.
         device: where the sound is wanted; the pools are put there.
     """
@@ -151,7 +151,7 @@ class MixtureRenderer:
         self.room_shape, self.clip_shape = rooms.shape, clips.shape
         self._rooms = _on(rooms, self.device)
         self._clips = _on(clips.reshape(-1, clips.shape[2]), self.device)
-        level = math.sqrt(float(np.mean(np.square(noise))))
+        level = math.sqrt(float(np.mean(np.square(noise.mean(axis=0)))))
         self._noise = _on((noise / level).astype(np.float32), self.device)
 
     @torch.no_grad()
@@ -159,25 +159,28 @@ class MixtureRenderer:
         """The mixtures of a draw.
 
         Returns:
-            mid float32 [B, N], targets float32 [B, K, N]: each source's image at the mid signal, exact zeros
-            where there is no source or where its energy is below QUIETEST of all images'.
+            audio float32 [B, 2, N], targets float32 [B, K, N]: each source's image at the mean of the ears, exact
+            zeros where there is no source or where its energy is below QUIETEST of all images'.
         """
         batch, outputs = draw.places.shape
         samples = draw.samples
         rows, columns = np.nonzero(draw.places >= 0)
         images = self._images(draw, rows, columns)
-        images = images * (torch.arange(samples, device=self.device) >= _on(draw.cold[rows], self.device)[:, None])
-        targets = torch.zeros(batch, outputs, samples, device=self.device)
-        targets[_on(rows, self.device), _on(columns, self.device)] = images
-        targets = targets * self._gains(targets, draw)[:, :, None]
-        energies = targets.square().sum(-1)
-        heard = (energies > QUIETEST * energies.sum(1, keepdim=True)).float()
-        targets = targets * heard[:, :, None]
-        return targets.sum(1) + self._background(targets, draw), targets
+        warm = torch.arange(samples, device=self.device) >= _on(draw.cold[rows], self.device)[:, None]
+        images = images * warm.unsqueeze(1)
+        ears = torch.zeros(batch, outputs, 2, samples, device=self.device)
+        ears[_on(rows, self.device), _on(columns, self.device)] = images
+        targets = ears.mean(2)
+        gains = self._gains(targets, draw)
+        energies = (targets * gains[:, :, None]).square().sum(-1)
+        gains = gains * (energies > QUIETEST * energies.sum(1, keepdim=True))
+        targets = targets * gains[:, :, None]
+        audio = (ears * gains[:, :, None, None]).sum(1)
+        return audio + self._background(targets, draw), targets
 
     def _images(self, draw: Draw, rows: np.ndarray, columns: np.ndarray) -> Tensor:
-        """Sound of the active sources at the mid signal in their rooms, float32 [A, N]."""
-        samples, taps = draw.samples, self._rooms.shape[3]
+        """Sound of the active sources at the ears in their rooms, float32 [A, 2, N]."""
+        samples, taps = draw.samples, self._rooms.shape[4]
         n = sfft.next_fast_len(samples + taps - 1, real=True)
         time = torch.arange(-(taps - 1), samples, device=self.device)
         at = (rows, columns)
@@ -186,13 +189,13 @@ class MixtureRenderer:
         on = (time >= _on(draw.begins[at], self.device)[:, None]) & (
             time < _on(draw.ends[at], self.device)[:, None]
         )
-        spectra = torch.fft.rfft(self._clips[clip[:, None], index] * on, n)
+        spectra = torch.fft.rfft(self._clips[clip[:, None], index] * on, n).unsqueeze(1)
         room, place = _on(draw.rooms[rows], self.device), _on(draw.places[at], self.device)
 
         def heard(which: Tensor, pose: int) -> Tensor:
             responses = self._rooms[room[which], place[which], pose].float()
             sound = torch.fft.irfft(spectra[which] * torch.fft.rfft(responses, n), n)
-            return sound[:, taps - 1 : taps - 1 + samples]
+            return sound[..., taps - 1 : taps - 1 + samples]
 
         images = heard(torch.arange(len(rows), device=self.device), 0)
         walking = np.nonzero(~np.isnan(draw.walks[rows]))[0]
@@ -201,7 +204,7 @@ class MixtureRenderer:
             position = time[taps - 1 :] + passed[:, None]
             ramp = (position % self._step / self._fade).clamp(max=1.0)
             weight = torch.where(position // self._step % 2 == 0, 1.0 - ramp, ramp)
-            images[which] = torch.lerp(images[which], heard(which, 1), weight)
+            images[which] = torch.lerp(images[which], heard(which, 1), weight.unsqueeze(1))
         return images * REFERENCE_RMS
 
     def _gains(self, images: Tensor, draw: Draw) -> Tensor:
@@ -216,15 +219,16 @@ class MixtureRenderer:
         return torch.where(torch.isnan(wanted) | ~active, 1.0, gains)
 
     def _background(self, targets: Tensor, draw: Draw) -> Tensor:
-        """Noise of the mixtures, float32 [B, N]."""
+        """Noise of the mixtures, float32 [B, 2, N]."""
         samples = targets.shape[2]
         index = torch.arange(samples, device=self.device) + _on(draw.noise_starts, self.device)[:, None]
-        noise = self._noise[index % len(self._noise)]
+        noise = self._noise[:, index % self._noise.shape[1]].transpose(0, 1)
         level = targets.sum(1).square().mean(-1).sqrt() * 10.0 ** (-_on(draw.noise_snr, self.device) / 20.0)
         warm = torch.arange(samples, device=self.device) >= _on(draw.cold, self.device)[:, None]
-        return noise * level[:, None] * warm
+        return noise * (level[:, None] * warm).unsqueeze(1)
 
 
 def _on(array: np.ndarray, device: torch.device) -> Tensor:
-    """A NumPy array as a tensor on a device, never sharing read-only memory."""
-    return torch.from_numpy(np.ascontiguousarray(array) if array.flags.writeable else np.array(array)).to(device)
+    """A NumPy array as a tensor on a device, never sharing read-only memory; the host does not wait for the device."""
+    own = np.ascontiguousarray(array) if array.flags.writeable else np.array(array)
+    return torch.from_numpy(own).to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Rooms to train a separator in: the responses of random shoeboxes at the mid signal, rendered once into one array.
+"""Rooms to train a separator in: the responses of random shoeboxes at both ears, rendered once into one array.
 
 The rooms are those of AuralNav: 5–10 m sides, 2.4–3.5 m high, a sphere head at ear height, sources 0.5 m and more
 away, early images to order 6 and a diffuse late tail. Each room is heard from two poses one step of the agent apart,
@@ -23,7 +23,7 @@ from auralnav.envs.acoustics.tail import late_tail
 from auralnav.envs.acoustics.walls import join_seconds, solve_reflection
 from auralnav.files import atomic_write
 
-POSES = 2
+POSES, EARS = 2, 2
 ROOM_SIZE = ((5.0, 5.0, 2.4), (10.0, 10.0, 3.5))
 """Least and largest sides, m."""
 
@@ -71,16 +71,16 @@ class RoomRecipe:
         return math.ceil(max(reverberant, 2 * join_seconds(farthest)) * self.sample_rate)
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Of the pool: rooms, sources, poses, samples."""
-        return self.rooms, self.sources, POSES, self.samples
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """Of the pool: rooms, sources, poses, ears, samples."""
+        return self.rooms, self.sources, POSES, EARS, self.samples
 
 
 def render_room(recipe: RoomRecipe, number: int) -> np.ndarray:
-    """Responses of room `number` at the mean of the two ears.
+    """Responses of room `number`.
 
     Returns:
-        float32 [sources, POSES, samples]; the direct sound at 1 m would be 1, time 0 is the emission.
+        float32 [sources, POSES, EARS, samples]; the direct sound at 1 m would be 1, time 0 is the emission.
     """
     rng = np.random.default_rng([recipe.seed, number])
     fs, head = recipe.sample_rate, spherical_head(recipe.sample_rate)
@@ -94,12 +94,12 @@ def render_room(recipe: RoomRecipe, number: int) -> np.ndarray:
         walls = solve_reflection(size, places, poses[0, :3], rt60, _ORDER, fs, join=join)
         tail, reflection = late_tail(rng, recipe.sources, head, walls.tail), walls.reflection
     images = shoebox_images(size, places, np.full(6, reflection), _ORDER)
-    responses = np.empty((recipe.sources, POSES, recipe.samples), dtype=np.float32)
+    responses = np.empty(recipe.shape[1:], dtype=np.float32)
     for number_of_pose, pose in enumerate(poses):
         ears = _early(images, pose, head, recipe.sources, recipe.samples, round(join * fs))
         length = min(tail.shape[2], recipe.samples)
         ears[:, :, :length] += tail[:, :, :length]
-        responses[:, number_of_pose] = _UNIT * ears.mean(axis=1)
+        responses[:, number_of_pose] = _UNIT * ears
     return responses
 
 
@@ -149,7 +149,7 @@ def room_pool(
         report: told the number of rooms done.
 
     Returns:
-        float16 [rooms, sources, POSES, samples], read-only, mapped from the file where there is one.
+        float16 [rooms, sources, POSES, EARS, samples], read-only, mapped from the file where there is one.
     """
     if folder is None:
         pool = np.empty(recipe.shape, dtype=np.float16)

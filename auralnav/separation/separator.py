@@ -1,7 +1,8 @@
-"""A single-channel separator: Asteroid's DPRNNTasNet (Luo et al., ICASSP 2020), independent of level, in one file."""
+"""A separator with one ear or two: Asteroid's DPRNNTasNet (Luo et al., ICASSP 2020) for any level, in one file."""
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 from dataclasses import asdict
@@ -28,10 +29,14 @@ _ABOUT = "auralnav"
 
 
 class DPRNNSeparator(nn.Module):
-    """Tells the sources of a mono mixture apart; what comes out is as loud as what went in.
+    """Tells the sources of a mixture apart, each as it is at the mean of the ears, and as loud as it is there.
 
-    The network hears the mixture at an RMS of 1, and its estimates are scaled back: `forward(a · mid)` is
-    a · `forward(mid)` for every a > 0 that leaves the RMS above `QUIETEST`. Silence gives zeros.
+    The network hears the mixture at an RMS of 1, and its estimates are scaled back: `forward(a · audio)` is
+    a · `forward(audio)` for every a > 0 that leaves the RMS above `QUIETEST`. Silence gives zeros.
+
+    With `config.ears` at 2, half the difference of the ears goes through a filterbank like the one of their mean, and
+    the masks, which are for the mean, follow from both (as Gu et al., Interspeech 2019, do with channels of an array):
+    where sounds come from then tells them apart, too.
 
     Args:
         config: sizes of the network.
@@ -46,12 +51,18 @@ class DPRNNSeparator(nn.Module):
         self.config = config or SeparatorConfig()
         self.notes = notes or {}
         self.network: Any = dprnn_tasnet()(**self.config.keywords())
+        if self.config.ears == 2:
+            masker, filters = self.network.masker, self.config.filters
+            sizes = {**masker.get_config(), "in_chan": 2 * filters, "out_chan": filters}
+            self.network.masker = type(masker)(**sizes)
+            self.network.side_encoder = copy.deepcopy(self.network.encoder)
 
-    def forward(self, mid: Tensor) -> Tensor:
+    def forward(self, audio: Tensor) -> Tensor:
         """Estimates of the sources, in the network's own order.
 
         Args:
-            mid: float32 [B, N] the mixtures, N at least `config.kernel`. A row's result does not depend on the others.
+            audio: float32 [B, 2, N], left and right ear, or with one ear of `config.ears` the mid signal [B, N]; N at
+                least `config.kernel`. A row's result does not depend on the others.
 
         Returns:
             float32 [B, K, N].
@@ -61,27 +72,35 @@ class DPRNNSeparator(nn.Module):
             SoundError: NaN or infinite samples.
         """
         kernel = self.config.kernel
-        if mid.ndim != 2 or not mid.is_floating_point() or mid.shape[-1] < kernel:
+        mono = self.config.ears == 1 and audio.ndim == 2
+        stereo = audio.ndim == 3 and audio.shape[1] == 2
+        if not (mono or stereo) or not audio.is_floating_point() or audio.shape[-1] < kernel:
+            also = " or the mean of both [B, N]" if self.config.ears == 1 else ""
             raise ShapeError(
-                f"a separator hears float32 [B, N] of N ≥ {kernel} samples, not {str(mid.dtype)[6:]} "
-                f"{list(mid.shape)}; give the mean of both ears"
+                f"this separator hears float32 [B, 2, N]{also} of N ≥ {kernel} samples, not {str(audio.dtype)[6:]} "
+                f"{list(audio.shape)}; give left and right ear"
             )
-        if not torch.isfinite(mid).all():
+        if not torch.isfinite(audio).all():
             raise SoundError("the mixture holds NaN or infinite samples: look at what made it")
-        return self.separate(mid)
+        return self.separate(audio)
 
-    def separate(self, mid: Tensor) -> Tensor:
+    def separate(self, audio: Tensor) -> Tensor:
         """As `forward`, for what is known to be a mixture: nothing is checked, so a GPU is not waited for."""
-        kernel, stride = self.config.kernel, self.config.stride
-        n = mid.shape[-1]
+        if self.config.ears == 1 and audio.ndim == 3:
+            audio = audio.mean(dim=1)
+        audio = audio.reshape(len(audio), self.config.ears, -1)
+        n = audio.shape[-1]
         # The floor goes before the root, whose gradient at 0 is infinite.
-        level = mid.float().square().mean(dim=-1, keepdim=True).clamp(min=QUIETEST**2).sqrt()
+        level = audio.float().square().mean(dim=(1, 2)).clamp(min=QUIETEST**2).sqrt()[:, None, None]
         # Frames that end within the sound would leave its last samples out of every estimate.
-        scaled = F.pad(mid / level, (0, -(n - kernel) % stride))
-        frames = self.network.forward_encoder(scaled.unsqueeze(1))
-        masked = self.network.apply_masks(frames, estimate_masks(self.network.masker, frames))
-        sources = self.network.forward_decoder(masked).float()
-        return sources[..., :n] * level.unsqueeze(-1)
+        scaled = F.pad(audio / level, (0, -(n - self.config.kernel) % self.config.stride))
+        frames = self.network.forward_encoder(scaled.mean(dim=1, keepdim=True))
+        known = frames
+        if self.config.ears == 2:
+            side = self.network.side_encoder((scaled[:, :1] - scaled[:, 1:]) / 2)
+            known = torch.cat([frames, self.network.enc_activation(side)], dim=1)
+        masked = self.network.apply_masks(frames, estimate_masks(self.network.masker, known))
+        return self.network.forward_decoder(masked).float()[..., :n] * level
 
     def save(self, path: str | Path) -> None:
         """Write weights, config and notes as safetensors, atomically.

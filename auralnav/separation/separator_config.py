@@ -33,6 +33,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "cell": ("LSTM", "GRU", "RNN"),
     "bidirectional": (True, False),
     "multiply": (True, False),
+    "ears": (1, 2),
     "norm": ("gLN", "cLN"),
     "mask": ("sigmoid", "relu", "softmax", "tanh", "linear"),
     "encoding": ("linear", "relu"),
@@ -46,6 +47,8 @@ class SeparatorConfig:
     Args:
         sources: K, outputs; rooms with fewer sources leave the others silent.
         sample_rate: Hz.
+        ears: 1: the masks follow from the mid signal, as Asteroid's network has it. 2: from what differs between the
+            ears too, through filters of their own; both estimate the sources at mid.
         filters: of the learned filterbank.
         kernel: samples a filter.
         stride: samples from frame to frame, at most `kernel`.
@@ -68,6 +71,7 @@ class SeparatorConfig:
 
     sources: int = 4
     sample_rate: int = 16_000
+    ears: int = 1
     filters: int = 64
     kernel: int = 32
     stride: int = 16

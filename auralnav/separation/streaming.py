@@ -85,7 +85,7 @@ class StreamingSeparator:
         start, rows = start.to(self.device), rows.to(self.device)
         heard = self._heard[rows].masked_fill(start[:, None, None], 0.0)
         heard = torch.cat([heard[..., self.step :], audio.to(heard)], dim=-1)
-        estimates = self.separator(heard.mean(dim=1))
+        estimates = self.separator(heard)
         self._heard[rows] = heard
         arranged = self._order.arrange(estimates, start, rows)
         return Separated(heard[..., -self.step :], arranged[..., -self.step :])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from auralnav.configs.separator import SeparatorExperiment
 from auralnav.errors import AuralNavError
 from auralnav.separation.losses import SeparationLoss
 from auralnav.separation.mixtures import MixtureRecipe, MixtureRenderer, draw_mixtures
-from auralnav.separation.separator import DPRNNSeparator
+from auralnav.separation.recorded import Recorded, working_precision
 
 
 def mixture_recipe(config: SeparatorExperiment) -> MixtureRecipe:
@@ -45,17 +46,6 @@ def scheduled_rate(step: int, total: int, warmup: int, peak: float, final: float
     return final + 0.5 * (peak - final) * (1.0 + math.cos(math.pi * done))
 
 
-class _Unchecked(nn.Module):
-    """A separator of mixtures that need no look."""
-
-    def __init__(self, separator: DPRNNSeparator) -> None:
-        super().__init__()
-        self.separator = separator
-
-    def forward(self, mid: Tensor) -> Tensor:
-        return self.separator.separate(mid)
-
-
 class SeparatorTraining:
     """Updates a separator on mixtures made as it goes.
 
@@ -64,7 +54,7 @@ class SeparatorTraining:
 
     Args:
         config: the experiment.
-        separator: mid [B, N] → sources [B, K, N], on the renderer's device.
+        separator: audio [B, 2, N] → sources [B, K, N], on the renderer's device.
         renderer: the mixtures.
 
     Attributes:
@@ -76,9 +66,8 @@ class SeparatorTraining:
         self._config, self._renderer, self._separator = config, renderer, separator
         self._recipe = mixture_recipe(config)
         scale = "fixed" if config.train.loss == "snr" else "free"
-        self._loss = SeparationLoss(scale)
+        self._loss = SeparationLoss(config.separator.sources, scale).to(renderer.device)
         self._samples = round(config.train.segment * config.separator.sample_rate)
-        self._half = renderer.device.type == "cuda" and config.train.precision == "bf16"
         self._optimizer = torch.optim.AdamW(
             separator.parameters(),
             lr=config.train.learning_rate,
@@ -87,13 +76,17 @@ class SeparatorTraining:
         )
         # Sent where it is already: what a copy loses is the one block of memory that cuDNN wants recurrent weights in.
         self.averaged = copy.deepcopy(separator).to(renderer.device).requires_grad_(False).eval()
-        self._hear = self._recorded(separator) if renderer.device.type == "cuda" else separator
         self.steps = 0
         self._sums = torch.zeros(2, device=renderer.device)  # losses and gradient norms since the last look
         self._summed = 0
+        # What is rendered here needs no look, and looking would have the host wait for the GPU.
+        self._hear: Callable[[Tensor], Tensor] = getattr(separator, "separate", separator)
+        self._descend: Callable[..., Tensor] = self._gradients
+        if renderer.device.type == "cuda":
+            self._descend = Recorded(self._gradients, renderer.device)
 
     def mixtures(self, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of update `step`: mid [B, N] and targets [B, K, N]."""
+        """The batch of update `step`: audio [B, 2, N] and targets [B, K, N]."""
         train, renderer = self._config.train, self._renderer
         draw = draw_mixtures(
             np.random.default_rng([train.seed, 1, step]),
@@ -120,13 +113,9 @@ class SeparatorTraining:
         )
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        mid, targets = self.mixtures(self.steps)
-        with self._precision():
-            estimates = self._hear(mid)
+        audio, targets = self.mixtures(self.steps)
         risen = min((self.steps + 1) / max(train.silence_warmup_steps, 1), 1.0)
-        loss = self._loss(estimates, targets, mid, risen * train.silence_weight)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = self._descend(audio, targets, torch.tensor(risen * train.silence_weight))
         norm = nn.utils.clip_grad_norm_(self._separator.parameters(), train.max_grad_norm)
         self._optimizer.step()
         self.steps += 1
@@ -136,21 +125,17 @@ class SeparatorTraining:
             averages: list[Tensor] = list(self.averaged.parameters())
             weights: list[Tensor] = list(self._separator.parameters())
             get_ema_multi_avg_fn(keep)(averages, weights, self.steps)
-            self._sums += torch.stack([loss.detach(), norm])
+            self._sums += torch.stack([loss, norm])
         self._summed += 1
 
-    def _precision(self) -> torch.autocast:
-        # Recorded kernels read the weights where they are, not a half-precision copy of an earlier step.
-        return torch.autocast(self._renderer.device.type, torch.bfloat16, enabled=self._half, cache_enabled=False)
-
-    def _recorded(self, separator: nn.Module) -> nn.Module:
-        """The same as CUDA graphs: Python starts its thousand small kernels in twice the time they run in."""
-        assert isinstance(separator, DPRNNSeparator)
-        train, hear = self._config.train, _Unchecked(separator)
-        with self._precision():
-            example = torch.zeros(train.batch_size, self._samples, device=self._renderer.device)
-            torch.cuda.make_graphed_callables(hear, (example,))  # it replaces the module's forward
-        return hear
+    def _gradients(self, audio: Tensor, targets: Tensor, silence_weight: Tensor) -> Tensor:
+        """Leave each weight the gradient of the loss, which is returned."""
+        self._separator.zero_grad(set_to_none=True)
+        with working_precision(self._config.train.precision, audio.device):
+            estimates = self._hear(audio)
+            loss = self._loss(estimates, targets, audio.mean(dim=1), silence_weight)
+            loss.backward()
+        return loss.detach()
 
     def figures(self) -> dict[str, float]:
         """Mean loss (dB) and gradient norm since the last call, and the learning rate.

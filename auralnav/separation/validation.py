@@ -53,15 +53,20 @@ class ValidationSet:
 
     Attributes:
         kind: what they are.
-        mid: float32 [M, N].
+        audio: float32 [M, 2, N] at the ears.
         targets: float32 [M, kind.active, N].
         sounds: int64 [M, kind.active] classes of the sources.
     """
 
     kind: Kind
-    mid: Tensor
+    audio: Tensor
     targets: Tensor
     sounds: np.ndarray
+
+    @property
+    def mid(self) -> Tensor:
+        """[M, N], what the targets are the parts of."""
+        return self.audio.mean(dim=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +127,7 @@ def mixture_set(
     """
     rt60 = (kind.rt60, kind.rt60) if kind.rt60 else (0.0, 0.0)
     rooms = RoomRecipe(mixtures, kind.active, rt60, float(not kind.rt60), sample_rate, room_seed)
-    noise = noise_bank(spherical_head(sample_rate)).mean(axis=0)
+    noise = noise_bank(spherical_head(sample_rate))
     renderer = MixtureRenderer(room_pool(rooms, None), clips, noise, sample_rate)
     shares = (0.0,) * (kind.active - 1) + (1.0,)
     recipe = MixtureRecipe(active=shares, level_db=LEVEL_DB, noise_share=float(kind.noise))
@@ -131,18 +136,19 @@ def mixture_set(
     draw = draw_mixtures(rng, recipe, mixtures, samples, kind.active, *shapes, sample_rate)
     draw.rooms[:] = np.arange(mixtures)
     adjust(draw)
-    mid, targets = renderer.render(draw)
-    return ValidationSet(kind, mid, targets, draw.sounds)
+    audio, targets = renderer.render(draw)
+    return ValidationSet(kind, audio, targets, draw.sounds)
 
 
 @torch.no_grad()
 def judge(separator: nn.Module, mixtures: ValidationSet, device: torch.device | str = "cpu") -> Judgement:
-    """Separate a validation set (mid [B, N] → sources [B, K, N]) and score it with the best permutation."""
+    """Separate a validation set (audio [B, 2, N] → sources [B, K, N]) and score it with the best permutation."""
     parts: list[tuple[Tensor, ...]] = []
-    for first in range(0, len(mixtures.mid), _BATCH):
-        mid = mixtures.mid[first : first + _BATCH]
+    for first in range(0, len(mixtures.audio), _BATCH):
+        audio = mixtures.audio[first : first + _BATCH]
+        mid = audio.mean(dim=1)
         targets = mixtures.targets[first : first + _BATCH]
-        estimates = separator(mid.to(device)).float().cpu()
+        estimates = separator(audio.to(device)).float().cpu()
         score = separation_score(estimates, targets, mid)
         energies = estimates.double().square().sum(-1)
         chosen = energies.gather(1, score.order)

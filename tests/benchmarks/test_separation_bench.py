@@ -47,13 +47,13 @@ class Known(nn.Module):
     def __init__(self, sets: list[ValidationSet], answers: list[torch.Tensor]) -> None:
         super().__init__()
         self.answers = {
-            mid.numpy().tobytes(): answer
+            heard.numpy().tobytes(): answer
             for part, found in zip(sets, answers, strict=True)
-            for mid, answer in zip(part.mid, found, strict=True)
+            for heard, answer in zip(part.audio, found, strict=True)
         }
 
-    def forward(self, mid: torch.Tensor) -> torch.Tensor:
-        return torch.stack([self.answers[row.numpy().tobytes()] for row in mid])
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self.answers[row.numpy().tobytes()] for row in audio])
 
 
 class Bands(nn.Module):
@@ -65,7 +65,8 @@ class Bands(nn.Module):
         super().__init__()
         self.nothing = nn.Parameter(torch.zeros(1))
 
-    def forward(self, mid: torch.Tensor) -> torch.Tensor:
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        mid = audio.mean(dim=1)
         spectra = torch.fft.rfft(mid)
         low = torch.fft.rfftfreq(mid.shape[-1], 1 / FS) < 1000
         bands = [torch.fft.irfft(spectra * part, mid.shape[-1]) for part in (low, ~low)]
@@ -75,8 +76,8 @@ class Bands(nn.Module):
 class Echo(Bands):
     """Every output is the mixture."""
 
-    def forward(self, mid: torch.Tensor) -> torch.Tensor:
-        return mid.unsqueeze(1).expand(-1, 3, -1)
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        return audio.mean(dim=1, keepdim=True).expand(-1, 3, -1)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,8 @@ def sums_of_sines(mixtures: int) -> ValidationSet:
     low = torch.stack([torch.sin(2 * torch.pi * (300 + 40 * k) * t) for k in range(mixtures)])
     high = torch.stack([torch.sin(2 * torch.pi * (2000 + 100 * k) * t) for k in range(mixtures)])
     targets = torch.stack([low, high], dim=1)
-    return ValidationSet(Kind("sines", 2, 0.0), targets.sum(1), targets, np.zeros((mixtures, 2), np.int64))
+    audio = targets.sum(1, keepdim=True).expand(-1, 2, -1)
+    return ValidationSet(Kind("sines", 2, 0.0), audio, targets, np.zeros((mixtures, 2), np.int64))
 
 
 def test_rooms_are_those_of_no_training_and_no_validation():
@@ -262,8 +264,8 @@ def test_silence_is_measured():
     assert largest_of_silence(Bands(), FS, CPU) == 0.0
 
     class Hum(nn.Module):
-        def forward(self, mid: torch.Tensor) -> torch.Tensor:
-            return mid.unsqueeze(1) - 0.25
+        def forward(self, audio: torch.Tensor) -> torch.Tensor:
+            return audio - 0.25
 
     assert largest_of_silence(Hum(), FS, CPU) == 0.25
 

@@ -80,7 +80,7 @@ def test_the_permutation_is_found_and_the_order_of_outputs_and_targets_does_not_
     targets[1, 2:] = 0
     targets[2, 1:] = 0
     mixture = targets.sum(1)
-    loss = SeparationLoss(scale)
+    loss = SeparationLoss(4, scale)
     for order in permutations(range(4)):
         assert float(loss(targets[:, order], targets, mixture)) == pytest.approx(-30.0, abs=0.05)
     estimates = targets + 0.3 * sounds(3, 4, N, seed=1)
@@ -95,7 +95,29 @@ def test_the_loss_is_the_least_mean_over_all_permutations():
     mixture = targets.sum(1)
     table = pairwise_losses(estimates, targets, mixture)[0]
     least = min(float(sum(table[i, j] for j, i in enumerate(order)) / 4) for order in permutations(range(4)))
-    assert float(SeparationLoss()(estimates, targets, mixture)) == pytest.approx(least, abs=1e-5)
+    assert float(SeparationLoss(4)(estimates, targets, mixture)) == pytest.approx(least, abs=1e-5)
+
+
+@BOTH
+@pytest.mark.filterwarnings("ignore:Creating a tensor from a list:UserWarning")  # Asteroid's, above three sources
+@pytest.mark.parametrize("sources", [1, 2, 4, 6])
+def test_loss_and_gradients_are_those_of_asteroids_wrapper(scale, sources):
+    from asteroid.losses import PITLossWrapper
+
+    targets, estimates = sounds(5, sources, N), sounds(5, sources, N, seed=1)
+    targets[1, 1:], targets[2, 2:] = 0, 0
+    mixture = targets.sum(1)
+    estimates = (estimates + targets.roll(1, 1)).requires_grad_()
+
+    def pairs(estimates: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        silent = (targets == 0).all(-1)[:, None, :]
+        losses = pairwise_losses(estimates, targets, mixture, scale)
+        return torch.where(silent, 0.1 * losses, losses)
+
+    theirs = PITLossWrapper(pairs, pit_from="pw_mtx")(estimates, targets)
+    ours = SeparationLoss(sources, scale)(estimates, targets, mixture, 0.1)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(torch.autograd.grad(ours, estimates), torch.autograd.grad(theirs, estimates))
 
 
 def test_the_weight_of_silence_counts_for_silent_targets_alone():
@@ -104,7 +126,7 @@ def test_the_weight_of_silence_counts_for_silent_targets_alone():
     mixture = targets.sum(1)
     estimates = torch.stack([0.5 * targets[:, 0], 0.5 * targets[:, 0]], dim=1)
     active, silent = (float(pairwise_losses(estimates, targets, mixture)[0, 0, j]) for j in (0, 1))
-    weighted = SeparationLoss()(estimates, targets, mixture, silence_weight=3.0)
+    weighted = SeparationLoss(2)(estimates, targets, mixture, silence_weight=3.0)
     assert float(weighted) == pytest.approx((active + 3.0 * silent) / 2, abs=1e-5)
 
 
@@ -118,7 +140,7 @@ def test_gradients_are_finite(scale, case):
     elif case == "perfect":
         estimates = targets.clone()
     estimates.requires_grad_()
-    loss = SeparationLoss(scale)(estimates, targets, targets.sum(1))
+    loss = SeparationLoss(4, scale)(estimates, targets, targets.sum(1))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(estimates.grad).all()

@@ -32,7 +32,7 @@ def clips() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def renderer(responses, clips) -> MixtureRenderer:
-    return MixtureRenderer(responses, clips, np.random.default_rng(1).standard_normal(FS).astype(np.float32), FS)
+    return MixtureRenderer(responses, clips, np.random.default_rng(1).standard_normal((2, FS)).astype(np.float32), FS)
 
 
 def drawn(renderer: MixtureRenderer, recipe: MixtureRecipe, batch: int = 16, samples: int = FS, seed: int = 0):
@@ -41,7 +41,7 @@ def drawn(renderer: MixtureRenderer, recipe: MixtureRecipe, batch: int = 16, sam
 
 
 def test_a_source_without_reflections_arrives_when_and_as_loud_as_its_distance_says():
-    for response in render_room(DRY, 0)[:, 0]:
+    for response in render_room(DRY, 0)[:, 0].mean(axis=1):
         distance = np.argmax(np.abs(response)) / FS * SPEED_OF_SOUND
         assert 0.4 < distance < 15.0
         # The head shadows no bass: the sum over time is 1/d, the ears' delays against its centre move the peak.
@@ -49,7 +49,7 @@ def test_a_source_without_reflections_arrives_when_and_as_loud_as_its_distance_s
 
 
 def test_reverberant_rooms_decay_as_asked():
-    times = [decay_time(response, FS) for room in range(3) for response in render_room(WET, room)[:, 0]]
+    times = [decay_time(response, FS) for room in range(3) for response in render_room(WET, room)[:, 0].mean(axis=1)]
     assert np.median(times) == pytest.approx(0.3, rel=0.12)
 
 
@@ -117,11 +117,11 @@ def test_draws_follow_from_the_generator_and_hold_what_the_recipe_says(renderer)
 
 def test_a_mixture_is_the_sum_of_its_images_and_places_without_a_source_are_zero(renderer):
     draw = drawn(renderer, MixtureRecipe((0.3, 0.3, 0.2, 0.2), 5.0, 0.3, 0.3, 0.2, 0.5))
-    mid, targets = renderer.render(draw)
-    torch.testing.assert_close(mid, targets.sum(1))
+    audio, targets = renderer.render(draw)
+    torch.testing.assert_close(audio.mean(1), targets.sum(1))
     assert (targets[torch.from_numpy(draw.places < 0)] == 0).all()
-    assert torch.isfinite(mid).all()
-    assert mid.dtype == torch.float32
+    assert torch.isfinite(audio).all()
+    assert audio.dtype == torch.float32 and audio.shape == (16, 2, FS)
 
 
 @pytest.mark.parametrize("when", ["always", "begins", "ends", "cold"])
@@ -132,21 +132,23 @@ def test_an_image_is_the_clip_through_the_response(renderer, responses, clips, w
         draw.cold[:] = 5_000
     elif when != "always":
         getattr(draw, when)[:, 0] = 6_000
-    _, targets = renderer.render(draw)
+    audio, targets = renderer.render(draw)
     for b in range(2):
-        taps = responses.shape[3]
+        taps = responses.shape[4]
         time = np.arange(-taps, FS)
         dry = clips[draw.sounds[b, 0], draw.instances[b, 0], (draw.starts[b, 0] + time) % FS].astype(np.float64)
         dry[(time < draw.begins[b, 0]) | (time >= draw.ends[b, 0])] = 0
-        wanted = fftconvolve(dry, responses[draw.rooms[b], draw.places[b, 0], 0].astype(np.float64))[taps : taps + FS]
-        wanted[: draw.cold[b]] = 0
-        np.testing.assert_allclose(targets[b, 0], REFERENCE_RMS * wanted, atol=2e-6)
+        ears = responses[draw.rooms[b], draw.places[b, 0], 0].astype(np.float64)
+        wanted = fftconvolve(dry[None], ears, axes=1)[:, taps : taps + FS]
+        wanted[:, : draw.cold[b]] = 0
+        np.testing.assert_allclose(audio[b], REFERENCE_RMS * wanted, atol=2e-6)
+        np.testing.assert_allclose(targets[b, 0], REFERENCE_RMS * wanted.mean(axis=0), atol=2e-6)
 
 
 def test_walking_crossfades_between_the_poses_every_quarter_second(clips):
-    responses = np.zeros((1, 4, 2, 100), dtype=np.float16)
-    responses[:, :, 0, 0], responses[:, :, 1, 0] = 1.0, 3.0
-    renderer = MixtureRenderer(responses, np.ones_like(clips), clips[0, 0], FS)
+    responses = np.zeros((1, 4, 2, 2, 100), dtype=np.float16)
+    responses[:, :, 0, :, 0], responses[:, :, 1, :, 0] = 1.0, 3.0
+    renderer = MixtureRenderer(responses, np.ones_like(clips), clips[0], FS)
     draw = drawn(renderer, MixtureRecipe((1.0,), natural_share=1.0, walk_share=1.0), batch=1)
     draw.walks[:] = 1_000.0
     _, targets = renderer.render(draw)
@@ -185,10 +187,10 @@ def test_noise_is_in_the_mixture_at_its_ratio_and_in_no_target(renderer):
     recipe = MixtureRecipe((0.5, 0.5), natural_share=1.0)
     noisy = drawn(renderer, recipe)
     noisy.noise_snr[:] = 10.0
-    mid, targets = renderer.render(noisy)
+    audio, targets = renderer.render(noisy)
     _, clean = renderer.render(drawn(renderer, recipe))
     torch.testing.assert_close(targets, clean)
-    noise = mid - targets.sum(1)
+    noise = audio.mean(1) - targets.sum(1)
     ratio = 10 * torch.log10(targets.sum(1).square().mean(-1) / noise.square().mean(-1))
     torch.testing.assert_close(ratio, torch.full_like(ratio, 10.0), atol=0.01, rtol=0)
 
@@ -196,6 +198,6 @@ def test_noise_is_in_the_mixture_at_its_ratio_and_in_no_target(renderer):
 def test_a_source_that_nobody_can_hear_is_left_out(renderer):
     draw = drawn(renderer, MixtureRecipe((0.0, 1.0), level_db=0.0))
     draw.levels[:, 1] = -35.0
-    mid, targets = renderer.render(draw)
+    audio, targets = renderer.render(draw)
     assert (targets[:, 1] == 0).all()
-    torch.testing.assert_close(mid, targets[:, 0])
+    torch.testing.assert_close(audio.mean(1), targets[:, 0])

@@ -69,11 +69,42 @@ def test_a_row_does_not_depend_on_the_others(separator):
 
 
 @pytest.mark.parametrize(
-    "mid", [torch.zeros(500), torch.zeros(1, 2, 500), torch.zeros(1, 31), torch.zeros(1, 99).int()]
+    "audio",
+    [torch.zeros(500), torch.zeros(1, 3, 500), torch.zeros(1, 31), torch.zeros(1, 2, 31), torch.zeros(1, 99).int()],
 )
-def test_what_is_no_mixture_is_refused(separator, mid):
-    with pytest.raises(ShapeError, match=r"hears float32 \[B, N\] of N ≥ 32 samples, not [^\n]*; give"):
-        separator(mid)
+@pytest.mark.parametrize("ears", [1, 2])
+def test_what_is_no_mixture_is_refused(ears, audio):
+    separator = DPRNNSeparator(replace(SMALL, ears=ears))
+    said = r"hears float32 \[B, 2, N\] " + (r"or the mean of both \[B, N\] " if ears == 1 else "") + "of N ≥ 32 samples"
+    with pytest.raises(ShapeError, match=said + r", not [^\n]*; give left and right ear"):
+        separator(audio)
+
+
+def test_two_ears_are_not_given_one_signal():
+    with pytest.raises(ShapeError, match=r"float32 \[B, 2, N\] of N ≥ 32 samples, not float32 \[2, 500\]"):
+        DPRNNSeparator(replace(SMALL, ears=2))(noise(2, 500))
+
+
+def test_one_ear_hears_the_mean_of_both(separator):
+    audio = noise(2, 2, 500)
+    assert torch.equal(separator(audio), separator(audio.mean(dim=1)))
+
+
+def test_two_ears_hear_more_than_their_mean_and_estimate_what_is_in_it():
+    torch.manual_seed(0)
+    separator = DPRNNSeparator(replace(SMALL, ears=2)).eval()
+    audio = noise(2, 2, 500)
+    other = audio + torch.tensor([[1.0], [-1.0]]) * noise(2, 1, 500)
+    torch.testing.assert_close(other.mean(dim=1), audio.mean(dim=1))
+    assert (separator(audio) - separator(other)).abs().max() > 1e-4
+    gain = torch.tensor([2.0**-9, 2.0**5])[:, None, None]
+    assert torch.equal(separator(gain * audio), gain * separator(audio))
+    # What has no mean has no estimate, however loud the ears are.
+    assert separator(torch.stack([audio[:, 0], -audio[:, 0]], dim=1)).abs().max() < 1e-6
+    silent = torch.zeros(1, 2, 500, requires_grad=True)
+    assert not separator(silent).any()
+    separator(silent).sum().backward()
+    assert silent.grad is not None and torch.isfinite(silent.grad).all()
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
@@ -89,6 +120,7 @@ def test_sound_with_bad_samples_is_refused(separator, bad):
     [
         ("sources", 0),
         ("hidden", 8.5),
+        ("ears", 3),
         ("filters", True),
         ("stride", 33),
         ("hop", 21),
@@ -117,12 +149,14 @@ def test_the_default_fits_the_package():
 # files
 
 
-def test_a_file_brings_back_weights_sizes_and_notes(separator, tmp_path):
+@pytest.mark.parametrize("ears", [1, 2])
+def test_a_file_brings_back_weights_sizes_and_notes(ears, tmp_path):
+    separator = DPRNNSeparator(replace(SMALL, ears=ears))
     separator.notes = {"command": "auralnav train separator", "seeds": [1, 2]}
     separator.save(tmp_path / "a.safetensors")
     loaded = DPRNNSeparator.load(tmp_path / "a.safetensors")
-    assert loaded.config == SMALL and loaded.notes == separator.notes
-    assert torch.equal(loaded(noise(1, 400)), separator(noise(1, 400)))
+    assert loaded.config == separator.config and loaded.notes == separator.notes
+    assert torch.equal(loaded(noise(1, 2, 400)), separator(noise(1, 2, 400)))
     loaded.save(tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 

@@ -65,11 +65,11 @@ def test_only_what_the_programs_know_is_given_to_them():
 
 def test_a_separator_on_a_gpu_is_the_one_on_the_cpu():
     torch.manual_seed(0)
-    separator = DPRNNSeparator(SeparatorConfig(hop=50)).eval()
-    mid = torch.randn(3, 8_000)
+    separator = DPRNNSeparator(SeparatorConfig(hop=50, ears=2)).eval()
+    audio = torch.randn(3, 2, 8_000)
     with torch.no_grad():
-        here = separator(mid)
-        there = separator.cuda()(mid.cuda()).cpu()
+        here = separator(audio)
+        there = separator.cuda()(audio.cuda()).cpu()
     torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-4 * float(here.abs().max()))
 
 
