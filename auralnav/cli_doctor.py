@@ -29,6 +29,7 @@ def checks() -> Iterator[Check]:
         yield _threads()
         yield _gpu()
         yield from _ssm_backends()
+        yield _separation()
     yield _numba_cache()
     yield _sound()
     yield _video()
@@ -96,15 +97,34 @@ def _ssm_backends() -> Iterator[Check]:
 
 def _compilations() -> int:
     """How many of the state-space kernels were compiled in this process, for want of one in Numba's cache."""
-    from auralnav.policies.ssm import numba_conv_kernels, numba_scan_kernels
+    from auralnav.policies.ssm import (
+        numba_conv_kernels,
+        numba_scan_kernels,
+        numba_ssd_backward,
+        numba_ssd_kernels,
+    )
 
     kernels = (
         numba_conv_kernels.conv_forward,
         numba_conv_kernels.conv_backward,
         numba_scan_kernels.scan_forward,
         numba_scan_kernels.scan_backward,
+        numba_ssd_kernels.ssd_forward,
+        numba_ssd_backward.ssd_backward,
     )
     return sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels)
+
+
+def _separation() -> Check:
+    from auralnav.agents.separators import shipped_separators
+    from auralnav.errors import MissingDependencyError
+    from auralnav.separation.asteroid_models import dprnn_tasnet
+
+    try:
+        dprnn_tasnet()
+    except MissingDependencyError as error:
+        return Check("separation", f"none: {error}", None)
+    return Check("separation", f"Asteroid's DPRNN; shipped: {', '.join(shipped_separators()) or 'none'}", True)
 
 
 def _sound() -> Check:

@@ -154,6 +154,17 @@ def test_doctor_checks_each_backend_of_the_state_space_layers(monkeypatch: pytes
     assert "no device" in found["ssm cuda"].found
 
 
+def test_doctor_tells_whether_sources_can_be_separated(monkeypatch: pytest.MonkeyPatch):
+    def found() -> cli_doctor.Check:
+        return next(one for one in cli_doctor.checks() if one.name == "separation")
+
+    assert found().ok and "DPRNN" in found().found
+    for name in [name for name in sys.modules if name.partition(".")[0] == "asteroid"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "asteroid", None)
+    assert found().ok is None and "pip install 'auralnav[separation]'" in found().found
+
+
 def test_doctor_refuses_a_forced_backend_that_cannot_run(monkeypatch: pytest.MonkeyPatch):
     from auralnav.policies.ssm import check
 
