@@ -19,6 +19,7 @@ from auralnav.policies.ssm import (
     numba_lanes,
     numba_norm_kernels,
     numba_scan_kernels,
+    numba_ssd_adjoints,
     numba_ssd_backward,
     numba_ssd_kernels,
     numba_ssd_parts,
@@ -285,7 +286,8 @@ def test_float_episode_numbers_are_refused() -> None:
         (numba_tiles, "LANES", numba_lanes),
         (numba_ssd_parts, "TILES", numba_tiles),
         (numba_ssd_kernels, "PARTS", numba_ssd_parts),
-        (numba_ssd_backward, "PARTS", numba_ssd_parts),
+        (numba_ssd_adjoints, "PARTS", numba_ssd_parts),
+        (numba_ssd_backward, "ADJOINTS", numba_ssd_adjoints),
     ],
 )
 def test_numba_compiles_anew_when_what_a_kernel_calls_has_changed(
