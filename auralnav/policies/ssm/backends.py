@@ -77,18 +77,22 @@ def kernels_for(backend: str, u: Tensor) -> Kernels:
     """The kernels for an input: those of `VARIABLE` if it is set, else of `backend`.
 
     "auto" takes the first of cuda, numba and torch that is there and fits the tensor. What records a program
-    (`torch.compile`, `torch.export`, `torch.jit.trace`) cannot see into compiled loops: it gets torch on the CPU.
+    (`torch.compile`, `torch.export`, `torch.jit.trace`) or transforms one (`torch.func`: `vmap`, `grad`) cannot see
+    into compiled loops: it gets torch on the CPU.
 
     Raises:
-        ConfigError: an unknown name, or a named backend that cannot take this device or dtype, or be recorded.
+        ConfigError: an unknown name, or a named backend that cannot take this device or dtype, or be recorded or
+            transformed.
         MissingDependencyError: a named backend that is not there.
     """
     forced = os.environ.get(VARIABLE)
     where = VARIABLE if forced else "backend"
     backend = forced or backend
-    if u.device.type == "cpu" and _is_recorded():
+    if u.device.type == "cpu" and _is_seen_into():
         if backend == "numba":
-            raise ConfigError(f"{where} 'numba' cannot be compiled, exported or traced; use 'torch' or 'auto'")
+            raise ConfigError(
+                f"{where} 'numba' cannot be compiled, exported, traced or transformed; use 'torch' or 'auto'"
+            )
         if backend in ("auto", "torch"):
             from auralnav.policies.ssm.kernels_torch import KERNELS
 
@@ -125,9 +129,11 @@ def load(name: str) -> Kernels:
     return import_module(f"auralnav.policies.ssm.kernels_{name}").KERNELS
 
 
-def _is_recorded() -> bool:
-    """Whether a call is run to be compiled, exported or traced."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage] (documented)
+def _is_seen_into() -> bool:
+    """Whether a call is run to be compiled, exported or traced, or inside a transform of `torch.func`."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage] (documented)
+        return True
+    return torch._C._are_functorch_transforms_active()  # what autograd.Function itself asks; no public name says it
 
 
 def _fits(name: str, u: Tensor) -> bool:

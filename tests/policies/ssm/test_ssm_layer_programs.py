@@ -57,8 +57,25 @@ def test_an_exported_and_a_traced_layer_are_the_layer(layer: SSMLayer):
         traced = torch.jit.trace(layer, (u,))
     assert isinstance(traced, torch.nn.Module)
     torch.testing.assert_close(traced(other), layer(other))
-    with pytest.raises(ConfigError, match="'numba' cannot be compiled, exported or traced; use 'torch' or 'auto'"):
+    with pytest.raises(ConfigError, match=r"'numba' cannot be compiled, exported.*; use 'torch' or 'auto'"):
         torch.export.export(twin(layer, "numba"), (u,))
+
+
+def test_a_transformed_layer_is_the_layer(layer: SSMLayer):
+    u = torch.randn(3, 2, 5, WIDTH)
+    expected = torch.stack([layer(part) for part in u])
+    torch.testing.assert_close(torch.func.vmap(layer)(u), expected)
+
+    def one(weights: dict[str, Tensor]) -> Tensor:
+        return torch.func.functional_call(layer, weights, (u[0],))
+
+    # Layers of one shape beside each other: here the input itself is no transform's.
+    stacked = {name: torch.stack([p, p + 0.1]) for name, p in layer.state_dict().items()}
+    torch.testing.assert_close(torch.func.vmap(one)(stacked)[0], expected[0])
+    gradient = torch.func.grad(lambda x: layer(x).square().sum())(u[0])
+    torch.testing.assert_close(gradient, input_gradient(layer, u[0]))
+    with pytest.raises(ConfigError, match=r"'numba' cannot be .*transformed; use 'torch' or 'auto'"):
+        torch.func.vmap(twin(layer, "numba"))(u)
 
 
 def test_inference_mode_changes_nothing(layer: SSMLayer):
