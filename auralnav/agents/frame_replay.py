@@ -13,7 +13,8 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
-from auralnav.agents.memory_replay import Observations, SequenceReplay, cut_off_ends, part_of
+from auralnav.agents.memory_replay import SequenceReplay
+from auralnav.agents.sequence_batch import Observations, cut_off_ends, part_of
 
 
 class FrameReplay:
@@ -80,34 +81,18 @@ class FrameReplay:
     def sample(self, batch_size: int, env: Any = None) -> ReplayBufferSamples:
         """Transitions drawn evenly: observations [B, …], the rest [B, 1]; `env` is SB3's `VecNormalize`, if any.
 
-        The next observation is the one after the last reward of the return, and `discounts` its weight, 0 at an
-        episode's end.
+        The next observation is the one after the last reward of the return, and `discounts` its weight, 0 where the
+        episode terminated.
 
         Raises:
             ConfigError: no whole transition has been stored yet.
         """
-        parts: list[ReplayBufferSamples] = []
-        missing = batch_size
-        while missing:
-            # A few rows hold terminal observations and no action: others are drawn in their place.
-            batch = self.sequences.sample(missing, env, ends_only=True)
-            good = batch.mask[:, 0]
-            discounts = batch.discounts[good]
-            parts.append(
-                ReplayBufferSamples(
-                    observations=part_of(batch.observations, (good, 0)),
-                    actions=batch.actions[good],
-                    next_observations=part_of(batch.observations, (good, 1)),
-                    dones=(discounts == 0).float(),
-                    rewards=batch.returns[good],
-                    discounts=discounts,
-                )
-            )
-            missing -= len(discounts)
-        return parts[0] if len(parts) == 1 else ReplayBufferSamples(*map(_joined, zip(*parts, strict=True)))
-
-
-def _joined(parts: tuple[Any, ...]) -> Any:
-    if isinstance(parts[0], dict):
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-    return torch.cat(parts)
+        batch = self.sequences.sample(batch_size, env, ends_only=True)
+        return ReplayBufferSamples(
+            observations=part_of(batch.observations, np.s_[:, 0]),
+            actions=batch.actions,
+            next_observations=part_of(batch.observations, np.s_[:, 1]),
+            dones=(batch.discounts == 0).float(),
+            rewards=batch.returns,
+            discounts=batch.discounts,
+        )

@@ -25,7 +25,8 @@ from torch.nn import functional as F
 from auralnav.agents.batched_dqn import BatchedDQN
 from auralnav.agents.memory_algorithm import MemoryAlgorithm, PredictState
 from auralnav.agents.memory_dqn_policy import MemoryDQNPolicy
-from auralnav.agents.memory_replay import SequenceBatch, SequenceReplay, cut_off_ends, part_of
+from auralnav.agents.memory_replay import SequenceReplay
+from auralnav.agents.sequence_batch import SequenceBatch, cut_off_ends, part_of
 from auralnav.errors import CheckpointError
 
 _RESCALE_SLOPE = 1e-3

@@ -8,7 +8,6 @@ follows it. So each observation is stored once, and episodes follow each other i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,50 +15,12 @@ import torch
 from gymnasium import spaces
 
 from auralnav.agents.observation_storage import HALF_MAX, smallest_integer, storage_dtype
+from auralnav.agents.sequence_batch import Observations, SequenceBatch
 from auralnav.errors import CheckpointError, ConfigError
-
-Observations = np.ndarray | dict[str, np.ndarray]
 
 # What a row's flags say: it is the first of an episode; the episode ended with its action, by the task or by
 # a limit; it holds a terminal observation and no action.
 FIRST, TERMINATED, TRUNCATED, TERMINAL = 1, 2, 4, 8
-
-
-def part_of(observations: Any, index: Any) -> Any:
-    """`observations[index]`, of a Dict observation in each of its parts."""
-    if isinstance(observations, dict):
-        return {key: part[index] for key, part in observations.items()}
-    return observations[index]
-
-
-def cut_off_ends(infos: list[dict[str, Any]], done: np.ndarray) -> np.ndarray:
-    """Bool [n]: worlds whose episode ended by a time limit, not by the task, from SB3's `infos` and dones."""
-    return np.array([bool(info.get("TimeLimit.truncated")) for info in infos]) & done
-
-
-@dataclass(frozen=True)
-class SequenceBatch:
-    """M sequences of T = burn_in + seq_len + n_steps rows; targets are for the L = seq_len rows in between.
-
-    Attributes:
-        observations: [M, T, *shape] in their storage type, or a dict of such.
-        starts: bool [M, T], the first row of an episode.
-        states: float32 [M, S], the memory before the first row.
-        actions: int64 [M, L].
-        returns: float32 [M, L], Σ γ^j r over the k ≤ n_steps rewards up to the episode's end.
-        discounts: float32 [M, L], γ^k; 0 where the episode terminated.
-        bootstraps: int64 [M, L], which row's value is added, counted from the first row after the burn-in.
-        mask: bool [M, L], rows with an action whose target is known.
-    """
-
-    observations: torch.Tensor | dict[str, torch.Tensor]
-    starts: torch.Tensor
-    states: torch.Tensor
-    actions: torch.Tensor
-    returns: torch.Tensor
-    discounts: torch.Tensor
-    bootstraps: torch.Tensor
-    mask: torch.Tensor
 
 
 class SequenceReplay:
@@ -126,7 +87,7 @@ class SequenceReplay:
         if self.rows < fewest:
             need = -(-fewest // seq_len) * seq_len * n_envs
             raise ConfigError(
-                f"buffer_size: {buffer_size} is less than a sequence of burn_in + seq_len + n_steps = "
+                f"buffer_size: {buffer_size} is less than a sequence of burn_in + seq_len + n_steps + history - 1 = "
                 f"{fewest} rows in each of {n_envs} worlds; use at least {need}"
             )
         self.device, self.n_envs = torch.device(device), n_envs
@@ -256,33 +217,58 @@ class SequenceReplay:
     def sample(self, batch_size: int, env: Any = None, ends_only: bool = False) -> SequenceBatch:
         """`batch_size` sequences, drawn evenly from all stored states with a known target behind them.
 
-        `env` is SB3's `VecNormalize`, where one is used: what was stored raw is given out normalised; `ends_only`
-        as for `sequences`.
+        `env` is SB3's `VecNormalize`, where one is used: what was stored raw is given out normalised. `ends_only` as
+        for `sequences`: then only steps with an action are drawn.
 
         Raises:
-            ConfigError: not one whole sequence has been stored yet.
+            ConfigError: not one whole sequence has been stored yet, or no action.
         """
+        first, counts = self._drawable()
+        worlds, rows = self._draw(batch_size, first, counts)
+        while ends_only:  # a few rows hold terminal observations and no action: others are drawn in their place
+            acts = self._flags[self._places(worlds, rows[:, None])[:, 0]] & TERMINAL == 0
+            missing = len(acts) - int(acts.sum())
+            if not missing:
+                break
+            if missing == batch_size and not self._any_action(first, counts):
+                raise ConfigError("learning_starts: no world has an action yet to learn from; raise it")
+            others = self._draw(missing, first, counts)
+            worlds, rows = (np.concatenate((a[acts], b)) for a, b in zip((worlds, rows), others, strict=True))
+        return self.sequences(worlds, rows, env, ends_only)
+
+    def _drawable(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each world the first block that may be drawn, and how many may, int64 [N]."""
         # The oldest rows of a full ring have lost the frames before them.
         oldest = self.written - self.rows
         first = -(-np.where(oldest > 0, oldest + self.history - 1, 0) // self.seq_len)
         last = (self.written - 1 - self.burn_in - self.n_steps) // self.seq_len
-        ends = np.cumsum(np.maximum(last - first + 1, 0))
-        if not ends[-1]:
+        counts = np.maximum(last - first + 1, 0)
+        if not counts.any():
             raise ConfigError(
                 f"learning_starts: no world has {self.burn_in + self.n_steps + 1} steps yet to learn from; "
                 f"raise it"
             )
-        drawn = np.random.randint(0, ends[-1], batch_size)
+        return first, counts
+
+    def _draw(self, size: int, first: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Worlds and first rows [size] of sequences, drawn from the blocks that `_drawable` gives."""
+        ends = np.cumsum(counts)
+        drawn = np.random.randint(0, ends[-1], size)
         worlds = np.searchsorted(ends, drawn, side="right")
-        blocks = drawn - np.concatenate(([0], ends))[worlds] + first[worlds]
-        return self.sequences(worlds, blocks * self.seq_len, env, ends_only)
+        return worlds, (drawn - (ends - counts)[worlds] + first[worlds]) * self.seq_len
+
+    def _any_action(self, first: np.ndarray, counts: np.ndarray) -> bool:
+        """Whether one of these rows, of sequences of one step, holds an action."""
+        worlds = np.repeat(self._worlds, counts)
+        rows = np.concatenate([start + np.arange(count) for start, count in zip(first, counts, strict=True)])
+        return bool((self._flags[self._places(worlds, rows[:, None])] & TERMINAL == 0).any())
 
     def sequences(
         self, worlds: np.ndarray, rows: np.ndarray, env: Any = None, ends_only: bool = False
     ) -> SequenceBatch:
         """The sequences [M] that begin with `rows` (counted from a world's first, multiples of seq_len).
 
-        With `ends_only`, of sequences of one step only that step's observation and the one whose value is added: T = 2.
+        With `ends_only`, of sequences of one step only that step's row and the one whose value is added: T = 2.
         """
         steps = rows[:, None] + np.arange(self.length)  # [M, T]
         newest = self.written[worlds, None] - 1
@@ -295,9 +281,10 @@ class SequenceReplay:
         learned = slice(self.burn_in, self.burn_in + self.seq_len)
         returns, count, terminated = self._returns(rewards, flags)
         bootstraps = np.arange(self.seq_len) + count
-        seen = np.minimum(steps, newest)
+        seen, starts = np.minimum(steps, newest), flags & FIRST != 0
         if ends_only:
-            seen = np.take_along_axis(seen, np.pad(bootstraps, ((0, 0), (1, 0))), axis=1)
+            ends = np.pad(bootstraps, ((0, 0), (1, 0)))
+            seen, starts = (np.take_along_axis(part, ends, axis=1) for part in (seen, starts))
             bootstraps = np.ones_like(bootstraps)
         observations: Any = self.observations_at(worlds, seen)
         if env is not None:
@@ -309,7 +296,7 @@ class SequenceReplay:
             observations={key: self._tensor(part) for key, part in observations.items()}
             if isinstance(observations, dict)
             else self._tensor(observations),
-            starts=self._tensor(flags & FIRST != 0),
+            starts=self._tensor(starts),
             states=self._tensor(states).float(),
             actions=self._tensor(self._actions[at[:, learned]]).long(),
             returns=self._tensor(returns),

@@ -9,7 +9,7 @@ from memory_envs import vector
 
 from auralnav.agents.memory_dqn import MemoryDQN
 from auralnav.agents.memory_ppo import MemoryPPO
-from auralnav.agents.memory_replay import SequenceBatch
+from auralnav.agents.sequence_batch import SequenceBatch
 
 SMALL: dict[str, dict[str, Any]] = {
     "transformer": {"d_model": 16, "window": 8},

@@ -123,6 +123,23 @@ def test_worlds_that_start_anew_begin_a_new_episode():
     assert found == {(0.0, 11.0), (11.0, 12.0), (0.0, 51.0), (51.0, 52.0)}
 
 
+def test_worlds_that_were_only_ever_begun_have_nothing_to_learn_from():
+    replay = FrameReplay(40, spaces.Box(0, 99, (1,), np.float32), spaces.Discrete(2))
+
+    def add(value: float) -> None:
+        row = np.array([[value]], np.float32)
+        replay.add(row, row + 1, np.zeros((1, 1)), np.zeros(1), np.zeros(1, bool), [{}])
+
+    add(1)
+    replay.sequences.cut_episodes()  # 1 is where nothing was done
+    add(2)
+    with pytest.raises(ConfigError, match="learning_starts: no world has an action yet") as caught:
+        replay.sample(4)
+    assert "\n" not in str(caught.value)
+    add(3)
+    assert replay.sample(200).observations.unique().tolist() == [2.0]
+
+
 def test_stacks_that_are_none_and_buffers_that_are_too_small_are_refused():
     with pytest.raises(ConfigError, match="not a stack of 3 frames"):
         FrameReplay(40, spaces.Box(0, 1, (4,), np.float32), spaces.Discrete(2), history=3)

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from auralnav.agents.memory_dqn import MemoryDQN, rescale, unscale
 from auralnav.agents.memory_dqn_policy import MemoryDQNPolicy
-from auralnav.agents.memory_replay import SequenceBatch
+from auralnav.agents.sequence_batch import SequenceBatch
 from auralnav.policies.ssm.cores import CORES
 
 

@@ -196,6 +196,22 @@ def test_sequences_are_those_of_a_list_of_episodes(data: st.DataObject):
         check_everything(rollout)
 
 
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_the_ends_of_sequences_of_one_step_are_two_of_their_rows(n_steps: int):
+    replay = make(60, 2, seq_len=1, burn_in=0, n_steps=n_steps)
+    Rollout(replay, 0, mean_length=3.0).run(50)
+    rows = np.arange(replay.written[1] - 60, replay.written[1])
+    whole, ends = (replay.sequences(np.ones_like(rows), rows, ends_only=only) for only in (False, True))
+    assert isinstance(whole.observations, torch.Tensor) and isinstance(ends.observations, torch.Tensor)
+    each = torch.arange(60)
+    for name in ("observations", "starts"):
+        first, last = (getattr(whole, name)[each, place] for place in (0, whole.bootstraps[:, 0]))
+        assert torch.equal(getattr(ends, name), torch.stack((first, last), 1)), name
+    assert ends.starts.any() and not ends.starts.all() and (ends.bootstraps == 1).all()
+    for name in ("states", "actions", "returns", "discounts", "mask"):
+        assert torch.equal(getattr(ends, name), getattr(whole, name)), name
+
+
 def test_blocks_that_changed_carry_a_replay_over():
     replay = make(40, 2, seq_len=5, burn_in=2, n_steps=2)
     copy = make(40, 2, seq_len=5, burn_in=2, n_steps=2)
@@ -335,6 +351,10 @@ def test_states_too_large_for_half_precision_are_limited():
         (
             {"buffer_size": 15},
             r"buffer_size: 15 is less than a sequence .* = 8 rows in each of 2 .* at least 16",
+        ),
+        (
+            {"buffer_size": 16, "history": 2, "observation_space": spaces.Box(0, 1, (2,))},
+            r"burn_in \+ seq_len \+ n_steps \+ history - 1 = 9 rows in each of 2 worlds; use at least 24",
         ),
         ({"optimize_memory_usage": True}, r"optimize_memory_usage"),
         ({"action_space": BOX}, r"discrete actions"),
