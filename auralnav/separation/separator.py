@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import pickle
 from dataclasses import asdict
@@ -19,11 +18,15 @@ from auralnav.errors import CheckpointError, ConfigError, ShapeError, SoundError
 from auralnav.files import write_bytes
 from auralnav.separation.asteroid_models import dprnn_tasnet
 from auralnav.separation.dual_path import estimate_masks
+from auralnav.separation.interaural import interaural_features, interaural_size
 from auralnav.separation.separator_config import SeparatorConfig
 
 SEPARATOR_FORMAT = "auralnav-separator-1"
 QUIETEST = 1e-6
 """RMS of the mid signal (−120 dBFS) up to which it is brought to the level that the network is used to."""
+
+INTERAURAL_SHARE = 0.3
+"""Of interaural features beside frames at an RMS of 1."""
 
 _ABOUT = "auralnav"
 
@@ -34,9 +37,8 @@ class DPRNNSeparator(nn.Module):
     The network hears the mixture at an RMS of 1, and its estimates are scaled back: `forward(a · audio)` is
     a · `forward(audio)` for every a > 0 that leaves the RMS above `QUIETEST`. Silence gives zeros.
 
-    With `config.ears` at 2, half the difference of the ears goes through a filterbank like the one of their mean, and
-    the masks, which are for the mean, follow from both (as Gu et al., Interspeech 2019, do with channels of an array):
-    where sounds come from then tells them apart, too.
+    With `config.ears` at 2, the masks, which are for the mean of the ears, follow also from how phase and level differ
+    between them (:mod:`auralnav.separation.interaural`): where sounds come from then tells them apart, too.
 
     Args:
         config: sizes of the network.
@@ -53,9 +55,8 @@ class DPRNNSeparator(nn.Module):
         self.network: Any = dprnn_tasnet()(**self.config.keywords())
         if self.config.ears == 2:
             masker, filters = self.network.masker, self.config.filters
-            sizes = {**masker.get_config(), "in_chan": 2 * filters, "out_chan": filters}
-            self.network.masker = type(masker)(**sizes)
-            self.network.side_encoder = copy.deepcopy(self.network.encoder)
+            known = filters + interaural_size(self.config.kernel, self.config.sample_rate)
+            self.network.masker = type(masker)(**{**masker.get_config(), "in_chan": known, "out_chan": filters})
 
     def forward(self, audio: Tensor) -> Tensor:
         """Estimates of the sources, in the network's own order.
@@ -97,8 +98,11 @@ class DPRNNSeparator(nn.Module):
         frames = self.network.forward_encoder(scaled.mean(dim=1, keepdim=True))
         known = frames
         if self.config.ears == 2:
-            side = self.network.side_encoder((scaled[:, :1] - scaled[:, 1:]) / 2)
-            known = torch.cat([frames, self.network.enc_activation(side)], dim=1)
+            config = self.config
+            between = interaural_features(scaled, config.kernel, config.stride, config.sample_rate)
+            # The masker begins with one norm over all of this, in which the many channels would drown the sound's few.
+            size = frames.float().square().mean(dim=(1, 2), keepdim=True).clamp(min=QUIETEST**2).sqrt()
+            known = torch.cat([frames / size, INTERAURAL_SHARE * between], dim=1)
         masked = self.network.apply_masks(frames, estimate_masks(self.network.masker, known))
         return self.network.forward_decoder(masked).float()[..., :n] * level
 
