@@ -240,8 +240,8 @@ class MemoryDQN(MemoryAlgorithm, BatchedDQN):
         """Take a replay saved by `save_replay_buffer` (a pickle: only from a trusted place).
 
         Raises:
-            CheckpointError: another kind of replay, of another number of worlds, or of sequences, returns or
-                memory states of other sizes than the model's.
+            CheckpointError: another kind of replay, of another number of worlds, or of sequences, returns,
+                observations or memory states of other sizes than the model's.
         """
         replay = load_from_pkl(path, self.verbose)
         if not isinstance(replay, SequenceReplay) or replay.n_envs != self.n_envs:
@@ -259,6 +259,13 @@ class MemoryDQN(MemoryAlgorithm, BatchedDQN):
             raise CheckpointError(
                 f"{path}: holds memory states of {replay.state_size}, not of {size} numbers; "
                 f"it is of another core"
+            )
+        saved, own = (
+            {name: ring.shape[2:] for name, ring in each.arrays().items()} for each in (replay, self.replay)
+        )
+        if saved != own:
+            raise CheckpointError(
+                f"{path}: holds observations of other names or shapes than the model's; it is of another task"
             )
         replay.device = self.device
         if truncate_last_traj:

@@ -72,8 +72,8 @@ class SequenceReplay:
             raise ConfigError(
                 f"the sequence replay needs discrete actions that count from 0, not {action_space}"
             )
-        if min(seq_len, n_steps) < 1:
-            raise ConfigError(f"seq_len {seq_len} and n_steps {n_steps} must be at least 1")
+        if min(seq_len, n_steps, history) < 1:
+            raise ConfigError(f"seq_len {seq_len}, n_steps {n_steps} and history {history} must be at least 1")
         if not 0 <= burn_in < seq_len:
             raise ConfigError(
                 f"burn_in: {burn_in} must be from 0 to seq_len - 1 = {seq_len - 1}; "

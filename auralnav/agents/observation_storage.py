@@ -20,7 +20,7 @@ def storage_dtype(space: spaces.Space, exact: bool = False) -> np.dtype:
     place far out needs its digits.
 
     Raises:
-        ConfigError: a space that SB3's networks cannot take either.
+        ConfigError: a space that SB3's networks cannot take either, or whole numbers beyond int64.
     """
     if isinstance(space, spaces.Discrete):
         return smallest_integer(int(space.start), int(space.start + space.n) - 1)
@@ -37,8 +37,12 @@ def storage_dtype(space: spaces.Space, exact: bool = False) -> np.dtype:
 
 
 def smallest_integer(low: int, high: int) -> np.dtype:
-    """The smallest integer type that holds both bounds."""
-    for kind in (np.uint8, np.int8, np.int16, np.int32):
+    """The smallest integer type that holds both bounds.
+
+    Raises:
+        ConfigError: not even int64 does.
+    """
+    for kind in (np.uint8, np.int8, np.int16, np.int32, np.int64):
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return np.dtype(kind)
-    return np.dtype(np.int64)
+    raise ConfigError(f"whole numbers from {low} to {high} do not fit into int64; give the space narrower bounds")

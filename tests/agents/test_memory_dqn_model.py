@@ -63,6 +63,8 @@ def test_checkpoints_of_another_core_or_network_are_refused_in_one_line(tmp_path
             small("gru", **{name: value}).load_replay_buffer(tmp_path / "replay.pkl")
     with pytest.raises(CheckpointError, match=r"memory states of 16, not of 32 numbers"):
         small("lstm").load_replay_buffer(tmp_path / "replay.pkl")
+    with pytest.raises(CheckpointError, match=r"replay\.pkl: holds observations of other .* of another task"):
+        small("gru", vector("repeat", 3, k=2, length=12)).load_replay_buffer(tmp_path / "replay.pkl")
 
 
 @pytest.mark.parametrize("state", [(np.zeros((2, 15)),), (np.zeros((3, 16)),), (np.zeros(16),), (), (0, 1)])

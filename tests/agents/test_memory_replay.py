@@ -346,8 +346,9 @@ def test_states_too_large_for_half_precision_are_limited():
     [
         ({"burn_in": 4}, r"burn_in: 4 must be from 0 to seq_len - 1 = 3"),
         ({"burn_in": -1}, r"burn_in: -1 must be"),
-        ({"seq_len": 0}, r"seq_len 0 .* must be at least 1"),
-        ({"n_steps": 0}, r"n_steps 0 must be at least 1"),
+        ({"seq_len": 0}, r"seq_len 0, .* must be at least 1"),
+        ({"n_steps": 0}, r"n_steps 0 .* must be at least 1"),
+        ({"history": 0}, r"history 0 must be at least 1"),
         (
             {"buffer_size": 15},
             r"buffer_size: 15 is less than a sequence .* = 8 rows in each of 2 .* at least 16",
@@ -360,6 +361,7 @@ def test_states_too_large_for_half_precision_are_limited():
         ({"action_space": BOX}, r"discrete actions"),
         ({"action_space": spaces.Discrete(2, start=1)}, r"that count from 0"),
         ({"observation_space": spaces.Text(3)}, r"the replay stores Box"),
+        ({"observation_space": spaces.Box(0, 2**64 - 1, (2,), np.uint64)}, r"do not fit into int64"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_in_one_line(kwargs: dict[str, Any], message: str):
