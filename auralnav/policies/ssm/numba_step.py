@@ -50,7 +50,7 @@ def selective_step(
     if _records(inputs, inplace):
         y, after = selective_scan(u[:, None], dt[:, None], A, B[:, None], C[:, None], D, h0=h)
         return y[:, 0], after
-    y = torch.empty(rows, channels)
+    y = u.new_empty(rows, channels)
     return y, _run(selective_step_rows, inputs, y, inplace, (channels, order))
 
 
@@ -89,7 +89,7 @@ def chunk_step(
         raise ShapeError(f"B has {groups} groups for {heads} heads; give a number that divides it")
     if _records(inputs, inplace):
         return chunk_step_torch(*inputs)
-    y = torch.empty(rows, heads, headdim)
+    y = x.new_empty(rows, heads, headdim)
     return y, _run(head_step_rows, inputs, y, inplace, (heads, headdim, groups, order))
 
 

@@ -271,6 +271,27 @@ def test_initial_values():
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_torchs_defaults_are_for_new_tensors_and_not_for_a_layers_results(layer: SSMLayer, backend: str):
+    layer.backend = backend
+    u = torch.randn(2, 5, WIDTH)
+
+    def run() -> list[torch.Tensor]:
+        y, state = layer(u, state=layer.init_state(2), return_state=True)
+        gradients = torch.autograd.grad(y.sum(), [*layer.parameters()])
+        with torch.no_grad():
+            return [y, *state, *gradients, layer.step(u[:, 0], state)[0]]
+
+    expected = run()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            found = run()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
 def test_autocast_leaves_states_and_scan_in_float32(layer: SSMLayer, backend: str):
     layer.backend = backend
     u = torch.randn(2, 9, WIDTH)
