@@ -47,9 +47,8 @@ def causal_conv(
     if not _conv_fits(x, weight):
         return conv.causal_conv(x, weight, bias, seq_idx, taps)
     lags = weight.shape[1] - 1
-    if (
-        taps is not None
-    ):  # upstream takes either earlier taps or episodes: run over both, drop what is too much
+    if taps is not None:
+        # Upstream takes either earlier taps or episodes: run over both, drop what is too much.
         x = torch.cat([taps.transpose(1, 2), x], dim=1)
         if seq_idx is not None:
             seq_idx = torch.nn.functional.pad(seq_idx, (lags, 0))
