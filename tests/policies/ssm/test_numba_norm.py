@@ -51,6 +51,23 @@ def test_gates_that_are_some_channels_of_a_wider_tensor_are_read_where_they_lie(
     assert torch.equal(wide.grad[..., 32:64], own.grad) and not wide.grad[..., 64:].any()
 
 
+@pytest.mark.parametrize("length", [1, 5])
+def test_inputs_may_lie_in_memory_in_any_way(length: int) -> None:
+    x, z, weight = problem(length, 32)
+    expected = results(gated_norm, [x, z, weight], 16, torch.float32)
+    turned = [part.transpose(0, -1).contiguous().transpose(0, -1) for part in (x, z)]
+    gaps = [torch.stack((part, torch.full_like(part, torch.nan)), 3)[..., 0] for part in (x, z)]
+    wider = torch.stack((weight, torch.full_like(weight, torch.nan)), 1)[:, 0]
+    for others in ([*turned, weight], [*gaps, wider]):
+        inputs = [part.detach().requires_grad_() for part in others]
+        y = gated_norm(*inputs, 16)
+        weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+        found = [y, *torch.autograd.grad((y * weights).sum(), inputs)]
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    whole = gated_norm(x[:1].expand(3, -1, -1), z[:1].expand(3, -1, -1), weight, 16)
+    assert torch.equal(whole, expected[0][:1].expand(3, -1, -1))
+
+
 def test_zeros_and_saturated_gates_are_finite() -> None:
     x, z, weight = problem(4, 32)
     x[:, 0], z[:, 1], z[:, 2], z[:, 3] = 0.0, 0.0, 1e4, -1e4

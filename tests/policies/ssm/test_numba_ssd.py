@@ -287,6 +287,29 @@ def test_channels_of_one_wide_tensor_are_read_where_they_lie() -> None:
         assert grad is not None and torch.equal(part, grad.flatten(2))
 
 
+def with_gaps(x: Tensor, axis: int) -> Tensor:
+    """The values of x in memory with a NaN behind each along an axis."""
+    return torch.stack((x, torch.full_like(x, torch.nan)), axis + 1).select(axis + 1, 0)
+
+
+@pytest.mark.parametrize("length", [1, 20])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_inputs_may_lie_in_memory_in_any_way(length: int, sizes: tuple[int, int, int, int]) -> None:
+    floats, _ = problem(2, length, sizes)
+    floats[0] = floats[0][:1].expand(2, -1, -1, -1)
+    ways = [[x.contiguous() for x in floats], floats]
+    ways.append([x.transpose(0, -1).contiguous().transpose(0, -1) for x in floats])
+    ways.extend([with_gaps(x, min(axis, x.ndim - 1)) for x in floats] for axis in range(4))
+    found = []
+    for way in ways:
+        inputs = [x.detach().requires_grad_() for x in way]
+        y, h = chunk_scan(*inputs[:6], 16, None, inputs[6], True)
+        assert h is not None
+        found.append([y, h, *torch.autograd.grad(y.sin().sum() + h.sin().sum(), inputs)])
+    for others in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(others, found[0], strict=True))
+
+
 def saved_bytes(length: int) -> int:
     """What a scan of one row keeps for the backward pass beside its inputs."""
     kept: dict[int, int] = {}
