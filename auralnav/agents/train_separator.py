@@ -271,7 +271,7 @@ class _Session:
         assert isinstance(averaged, DPRNNSeparator)
         validation = self.validations[-1] if self.validations else None
         averaged.notes = {**averaged.notes, "steps": self.training.steps, "validation": validation}
-        averaged.save(self.run.separator)
+        averaged.save(self.run.separator, torch.float16)
 
     def _save(self) -> None:
         """Commit a checkpoint.

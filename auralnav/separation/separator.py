@@ -106,14 +106,19 @@ class DPRNNSeparator(nn.Module):
         masked = self.network.apply_masks(frames, estimate_masks(self.network.masker, known))
         return self.network.forward_decoder(masked).float()[..., :n] * level
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write weights, config and notes as safetensors, atomically.
+
+        Args:
+            path: of the file.
+            dtype: of the weights in it; float16 takes half the space and moves the estimates by some −60 dB.
 
         Raises:
             OSError: writing fails.
         """
         about = {"format": SEPARATOR_FORMAT, "config": asdict(self.config), "notes": self.notes}
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        state = self.network.state_dict()
+        weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in state.items()}
         # One key only: safetensors writes several in random order, and equal weights should make equal files.
         write_bytes(path, save(weights, {_ABOUT: json.dumps(about, sort_keys=True)}))
 
@@ -128,7 +133,7 @@ class DPRNNSeparator(nn.Module):
         try:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
-                weights = {name: file.get_tensor(name) for name in file.keys()}
+                weights = {name: file.get_tensor(name).float() for name in file.keys()}
         except (SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(
                 f"{path}: cannot be read ({error}); give the safetensors file of a separator"

@@ -161,6 +161,18 @@ def test_a_file_brings_back_weights_sizes_and_notes(ears, tmp_path):
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
+def test_half_the_size_is_nearly_the_same_separator(separator, tmp_path):
+    separator.save(tmp_path / "whole.safetensors")
+    separator.save(tmp_path / "half.safetensors", torch.float16)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half")]
+    weights = sum(weight.numel() for weight in separator.parameters())
+    assert sizes[0] - sizes[1] == pytest.approx(2 * weights, rel=0.05)
+    loaded = DPRNNSeparator.load(tmp_path / "half.safetensors")
+    assert all(weight.dtype == torch.float32 for weight in loaded.parameters())
+    wanted = separator(noise(1, 2, 4_000))
+    assert (loaded(noise(1, 2, 4_000)) - wanted).norm() < 1e-2 * wanted.norm()
+
+
 def test_a_save_that_fails_leaves_the_file_as_it_was(separator, tmp_path, monkeypatch):
     file = tmp_path / "a.safetensors"
     separator.save(file)
