@@ -1,15 +1,22 @@
-"""SB3's DQN for many worlds at once: exploration drawn for each, updates on a loss of the subclass's own."""
+"""SB3's DQN for many worlds at once: exploration for each, updates on a subclass's own loss, replays of sequences."""
 
 from __future__ import annotations
 
+import io
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import MaybeCallback
 from torch import Tensor, nn
+
+from auralnav.agents.frame_replay import FrameReplay
+from auralnav.agents.memory_replay import SequenceReplay
+from auralnav.errors import CheckpointError
 
 
 class BatchedDQN(DQN):
@@ -57,3 +64,51 @@ class BatchedDQN(DQN):
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", np.mean(losses))
+
+    def load_replay_buffer(
+        self, path: str | Path | io.BufferedIOBase, truncate_last_traj: bool = True
+    ) -> None:
+        """Take a replay saved by `save_replay_buffer` (a pickle: only from a trusted place).
+
+        Raises:
+            CheckpointError: another kind of replay, of another number of worlds, or of sequences, returns,
+                observations or memory states of other sizes than the model's.
+        """
+        own = _sequences(self.replay_buffer)
+        if own is None:
+            super().load_replay_buffer(path, truncate_last_traj)
+            return
+        replay = load_from_pkl(path, self.verbose)
+        found = _sequences(replay)
+        if found is None or type(replay) is not type(self.replay_buffer) or found.n_envs != self.n_envs:
+            raise CheckpointError(
+                f"{path}: not a {type(self.replay_buffer).__name__} of {self.n_envs} worlds; "
+                f"take one that a model like this with as many has saved"
+            )
+        for name in ("seq_len", "burn_in", "n_steps", "gamma", "history"):
+            saved, wanted = getattr(found, name), getattr(own, name)
+            if saved != wanted:
+                raise CheckpointError(
+                    f"{path}: a replay of {name} {saved}, and the model has {wanted}; build it with {name}={saved}"
+                )
+        if found.state_size != own.state_size:
+            raise CheckpointError(
+                f"{path}: holds memory states of {found.state_size}, not of {own.state_size} numbers; "
+                f"it is of another core"
+            )
+        shapes = [{name: ring.shape[2:] for name, ring in each.arrays().items()} for each in (found, own)]
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(
+                f"{path}: holds observations of other names or shapes than the model's; it is of another task"
+            )
+        found.device = self.device
+        if truncate_last_traj:
+            found.cut_episodes()
+        self.replay_buffer = replay
+
+
+def _sequences(replay: Any) -> SequenceReplay | None:
+    """The rings of a replay of this package; None for one of SB3's."""
+    if isinstance(replay, FrameReplay):
+        return replay.sequences
+    return replay if isinstance(replay, SequenceReplay) else None

@@ -7,8 +7,6 @@ learned. Replay is uniform here, and all worlds share one exploration schedule.
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -16,7 +14,6 @@ import torch
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
@@ -27,7 +24,6 @@ from auralnav.agents.memory_algorithm import MemoryAlgorithm, PredictState
 from auralnav.agents.memory_dqn_policy import MemoryDQNPolicy
 from auralnav.agents.memory_replay import SequenceReplay
 from auralnav.agents.sequence_batch import SequenceBatch, cut_off_ends, part_of
-from auralnav.errors import CheckpointError
 
 _RESCALE_SLOPE = 1e-3
 
@@ -233,44 +229,6 @@ class MemoryDQN(MemoryAlgorithm, BatchedDQN):
                 targets = batch.returns + batch.discounts * best
         losses = F.smooth_l1_loss(values, targets, reduction="none")
         return (losses * batch.mask).sum() / batch.mask.sum().clamp(min=1)
-
-    def load_replay_buffer(
-        self, path: str | Path | io.BufferedIOBase, truncate_last_traj: bool = True
-    ) -> None:
-        """Take a replay saved by `save_replay_buffer` (a pickle: only from a trusted place).
-
-        Raises:
-            CheckpointError: another kind of replay, of another number of worlds, or of sequences, returns,
-                observations or memory states of other sizes than the model's.
-        """
-        replay = load_from_pkl(path, self.verbose)
-        if not isinstance(replay, SequenceReplay) or replay.n_envs != self.n_envs:
-            raise CheckpointError(
-                f"{path}: not a sequence replay of {self.n_envs} worlds; take one of a MemoryDQN with as many"
-            )
-        for name in ("seq_len", "burn_in", "n_steps", "gamma"):
-            saved, own = getattr(replay, name), self.replay_buffer_kwargs[name]
-            if saved != own:
-                raise CheckpointError(
-                    f"{path}: a replay of {name} {saved}, and the model has {own}; build it with {name}={saved}"
-                )
-        size = self.policy.q_net.core.state_size
-        if replay.state_size != size:
-            raise CheckpointError(
-                f"{path}: holds memory states of {replay.state_size}, not of {size} numbers; "
-                f"it is of another core"
-            )
-        saved, own = (
-            {name: ring.shape[2:] for name, ring in each.arrays().items()} for each in (replay, self.replay)
-        )
-        if saved != own:
-            raise CheckpointError(
-                f"{path}: holds observations of other names or shapes than the model's; it is of another task"
-            )
-        replay.device = self.device
-        if truncate_last_traj:
-            replay.cut_episodes()
-        self.replay_buffer = cast(ReplayBuffer, replay)
 
     def learn(
         self,

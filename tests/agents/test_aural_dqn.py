@@ -28,7 +28,7 @@ from auralnav.agents.train import make_training_env, resume, start
 from auralnav.agents.training_callback import TrainingCallback
 from auralnav.configs.load import load_config, parse_config
 from auralnav.configs.schema import ExperimentConfig
-from auralnav.errors import ConfigError
+from auralnav.errors import CheckpointError, ConfigError
 from auralnav.separation.separator import DPRNNSeparator
 
 GAMMA = 0.9
@@ -98,6 +98,38 @@ def test_the_update_is_the_bellman_equation_by_hand(double: bool, history: int |
             value = float(model.q_net(batch.observations[row : row + 1])[0, int(batch.actions[row])])
             losses.append(float(F.smooth_l1_loss(torch.tensor(value), torch.tensor(target))))
     assert learned == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize("history", [None, 1])
+def test_a_saved_replay_comes_back_and_is_learned_from(history: int | None, tmp_path: Path):
+    model = dqn(True, history, learning_starts=20)
+    model.learn(60)
+    model.save_replay_buffer(tmp_path / "replay.pkl")
+    other = dqn(True, history)
+    other.load_replay_buffer(tmp_path / "replay.pkl")
+    batches = []
+    for each in (model, other):
+        assert each.replay_buffer is not None
+        if isinstance(each.replay_buffer, FrameReplay):
+            each.replay_buffer.sequences.cut_episodes()
+        np.random.seed(0)
+        batches.append(each.replay_buffer.sample(32))
+    for ours, theirs in zip(*batches, strict=True):
+        assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+    other.train(1, 32)
+
+
+def test_a_replay_of_another_model_is_refused_in_one_line(tmp_path: Path):
+    path = tmp_path / "replay.pkl"
+    for saved, said in (
+        (dqn(True, None), "not a FrameReplay of 1 worlds; take one that a model like this"),
+        (dqn(True, 2), "a replay of history 2, and the model has 1; build it with history=2"),
+        (dqn(True, 1, n_steps=3), "a replay of n_steps 3, and the model has 1"),
+    ):
+        saved.save_replay_buffer(path)
+        with pytest.raises(CheckpointError, match=said) as error:
+            dqn(True, 1).load_replay_buffer(path)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("history", [None, 1])

@@ -56,7 +56,7 @@ def test_checkpoints_of_another_core_or_network_are_refused_in_one_line(tmp_path
             other.set_parameters(tmp_path / "model.zip")
         assert "\n" not in str(error.value)
     model.save_replay_buffer(tmp_path / "replay.pkl")
-    with pytest.raises(CheckpointError, match=r"not a sequence replay of 2 worlds"):
+    with pytest.raises(CheckpointError, match=r"not a SequenceReplay of 2 worlds; take one that a model"):
         small("gru", vector("t-maze", 2)).load_replay_buffer(tmp_path / "replay.pkl")
     for name, value in (("seq_len", 16), ("burn_in", 2), ("n_steps", 1), ("gamma", 0.5)):
         with pytest.raises(CheckpointError, match=f"a replay of {name} .*, and the model has {value}; build it"):
