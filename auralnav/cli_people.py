@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, nullcontext
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auralnav.errors import AuralNavError, ConfigError, did_you_mean
+from auralnav.provenance import command_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,7 +110,7 @@ def evaluate_command(
                     agent,
                     config,
                     episodes,
-                    command=shlex.join(sys.argv),
+                    command=command_line(),
                     seed=first,
                     split=split.value,
                     num_envs=num_envs,

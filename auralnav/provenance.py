@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,6 +24,13 @@ PACKAGES = (
     "soxr",
     "av",
 )
+
+
+def command_line() -> str:
+    """The command of this process as one would type it: its program by name, wherever it lies."""
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shlex.join([name, *sys.argv[1:]])
 
 
 def package_versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:

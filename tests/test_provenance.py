@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+
+import pytest
 
 from auralnav import __version__, provenance
 
@@ -35,3 +38,11 @@ def test_a_checkout_names_its_commit_and_a_plain_folder_none(tmp_path, monkeypat
 def test_the_hardware_says_how_much_there_is():
     machine = provenance.hardware()
     assert machine["processor"] and machine["cores"] >= 1 and machine["memory_gib"] > 0
+
+
+@pytest.mark.parametrize(
+    "program", ["/opt/venv/bin/auralnav", "/opt/venv/lib/site-packages/auralnav/__main__.py", "auralnav"]
+)
+def test_a_command_names_its_program_not_where_it_lies(monkeypatch, program):
+    monkeypatch.setattr(sys, "argv", [program, "train", "a b"])
+    assert provenance.command_line() == "auralnav train 'a b'"

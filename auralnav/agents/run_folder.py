@@ -10,8 +10,6 @@ separator.safetensors  the separator of a run with one  eval/                eva
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from auralnav.configs.schema import ExperimentConfig
 from auralnav.configs.separator import SeparatorExperiment
 from auralnav.errors import CheckpointError, ConfigError
 from auralnav.files import write_json, write_text
-from auralnav.provenance import hardware, package_versions, source_commit
+from auralnav.provenance import command_line, hardware, package_versions, source_commit
 
 
 class RunFolder:
@@ -140,7 +138,7 @@ class RunFolder:
         write_text(self.config, dump_config(config))
         write_json(self.env, describe_environment(config))
         earlier = self.command.read_text(encoding="utf-8") if self.command.is_file() else ""
-        write_text(self.command, f"{earlier}{shlex.join(sys.argv)}\n")
+        write_text(self.command, f"{earlier}{command_line()}\n")
 
 
 def describe_environment(config: Experiment) -> dict[str, Any]:

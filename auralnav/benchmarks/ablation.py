@@ -6,8 +6,6 @@ differs, `ablation_folder` for what lies where and `ablation_record` for the sta
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ from auralnav.benchmarks.ablation_plan import TRACKER, Plan, Training
 from auralnav.benchmarks.ablation_record import AblationRecord, Scores, leads_of, means_of, scores_of
 from auralnav.benchmarks.jobs import run_jobs
 from auralnav.errors import CheckpointError
+from auralnav.provenance import command_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,7 +80,7 @@ def collect(folder: AblationFolder, trainings: list[Training]) -> AblationRecord
         rows.append(scores_of("", TRACKER, [], [_evaluation(folder, TRACKER)]))
     return AblationRecord.of_this_machine(
         settings={name: described(config) for name, config in plan.variants.items()},
-        command=shlex.join(sys.argv),
+        command=command_line(),
         env_id=plan.env.id,
         env_kwargs=plan.env.task_kwargs(),
         first_seed=EVAL_SEED,
