@@ -46,7 +46,8 @@ class SequenceReplay:
         exact: store floats as float32 always (see `storage_dtype`).
 
     Raises:
-        ConfigError: sizes that do not fit together.
+        ConfigError: sizes that do not fit together, other actions, or observations that are no such stacks or have no
+            storage type.
     """
 
     def __init__(
