@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auralnav.errors import AuralNavError, ConfigError, did_you_mean
+from auralnav.errors import AuralNavError, ConfigError, MissingDependencyError, did_you_mean
 from auralnav.provenance import command_line
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def demo_command(
     run_dir: Annotated[Path | None, typer.Option(help="Folder of the run.", file_okay=False)] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Train a DQN to walk to sounds, compare it with the baselines, draw its curve and film it."""
+    """Train a DQN to walk to sounds, compare it with the baselines, draw its curve and film it; separate sounds."""
     from auralnav.configs.load import load_config
 
     config = load_config(DEMO_CONFIG, list(overrides or ()))
@@ -217,6 +217,18 @@ def demo_command(
         soft_wrap=True,
         highlight=False,
     )
+    for line in _separation(result.run / "separation"):
+        screen.print(line, soft_wrap=True, highlight=False)
+
+
+def _separation(folder: Path) -> list[str]:
+    """What separation adds, or why it is left out."""
+    from auralnav.benchmarks.separation_demo import separation_demo
+
+    try:
+        return separation_demo(folder).lines()
+    except MissingDependencyError as error:
+        return [f"separation is left out: {error}"]
 
 
 def results_table(records: Sequence[EvaluationRecord]) -> Table:
