@@ -23,7 +23,7 @@ from auralnav.separation.separator_config import SeparatorConfig
 
 SEPARATOR_FORMAT = "auralnav-separator-1"
 QUIETEST = 1e-6
-"""RMS of the mid signal (−120 dBFS) up to which it is brought to the level that the network is used to."""
+"""RMS (−120 dBFS) of what the network hears, mid signal or both ears, below which it is not brought to 1."""
 
 INTERAURAL_SHARE = 0.3
 """Of interaural features beside frames at an RMS of 1."""
@@ -62,20 +62,21 @@ class DPRNNSeparator(nn.Module):
         """Estimates of the sources, in the network's own order.
 
         Args:
-            audio: float32 [B, 2, N], left and right ear, or with one ear of `config.ears` the mid signal [B, N]; N at
-                least `config.kernel`. A row's result does not depend on the others.
+            audio: [B, 2, N], left and right ear, or with one ear of `config.ears` the mid signal [B, N]; computed in
+                float32. B ≥ 1, N at least `config.kernel`. A row's result does not depend on the others.
 
         Returns:
             float32 [B, K, N].
 
         Raises:
-            ShapeError: another shape, no floating-point numbers, or too few samples.
+            ShapeError: another shape, no floating-point numbers, too few samples, or no row.
             SoundError: NaN or infinite samples.
         """
         kernel = self.config.kernel
         mono = self.config.ears == 1 and audio.ndim == 2
         stereo = audio.ndim == 3 and audio.shape[1] == 2
-        if not (mono or stereo) or not audio.is_floating_point() or audio.shape[-1] < kernel:
+        fits = (mono or stereo) and len(audio) > 0 and audio.shape[-1] >= kernel
+        if not fits or not audio.is_floating_point():
             also = " or the mean of both [B, N]" if self.config.ears == 1 else ""
             raise ShapeError(
                 f"this separator hears float32 [B, 2, N]{also} of N ≥ {kernel} samples, not {str(audio.dtype)[6:]} "
@@ -87,12 +88,12 @@ class DPRNNSeparator(nn.Module):
 
     def separate(self, audio: Tensor) -> Tensor:
         """As `forward`, for what is known to be a mixture: nothing is checked, so a GPU is not waited for."""
-        if self.config.ears == 1 and audio.ndim == 3:
-            audio = audio.mean(dim=1)
-        audio = audio.reshape(len(audio), self.config.ears, -1)
+        audio = audio.float()
+        if self.config.ears == 1:
+            audio = audio.mean(dim=1, keepdim=True) if audio.ndim == 3 else audio.unsqueeze(1)
         n = audio.shape[-1]
         # The floor goes before the root, whose gradient at 0 is infinite.
-        level = audio.float().square().mean(dim=(1, 2)).clamp(min=QUIETEST**2).sqrt()[:, None, None]
+        level = audio.square().mean(dim=(1, 2), keepdim=True).clamp(min=QUIETEST**2).sqrt()
         # Frames that end within the sound would leave its last samples out of every estimate.
         scaled = F.pad(audio / level, (0, -(n - self.config.kernel) % self.config.stride))
         frames = self.network.forward_encoder(scaled.mean(dim=1, keepdim=True))

@@ -70,7 +70,14 @@ def test_a_row_does_not_depend_on_the_others(separator):
 
 @pytest.mark.parametrize(
     "audio",
-    [torch.zeros(500), torch.zeros(1, 3, 500), torch.zeros(1, 31), torch.zeros(1, 2, 31), torch.zeros(1, 99).int()],
+    [
+        torch.zeros(500),
+        torch.zeros(1, 3, 500),
+        torch.zeros(1, 31),
+        torch.zeros(1, 2, 31),
+        torch.zeros(1, 99).int(),
+        torch.zeros(0, 2, 500),
+    ],
 )
 @pytest.mark.parametrize("ears", [1, 2])
 def test_what_is_no_mixture_is_refused(ears, audio):
@@ -88,6 +95,15 @@ def test_two_ears_are_not_given_one_signal():
 def test_one_ear_hears_the_mean_of_both(separator):
     audio = noise(2, 2, 500)
     assert torch.equal(separator(audio), separator(audio.mean(dim=1)))
+
+
+@pytest.mark.parametrize("ears", [1, 2])
+def test_sound_in_double_precision_is_heard_as_float32(ears):
+    torch.manual_seed(0)
+    separator, audio = DPRNNSeparator(replace(SMALL, ears=ears)).eval(), noise(2, 2, 500)
+    estimates = separator(audio.double())
+    assert estimates.dtype == torch.float32
+    assert torch.equal(estimates, separator(audio))
 
 
 def test_two_ears_hear_more_than_their_mean_and_estimate_what_is_in_it():
