@@ -97,10 +97,15 @@ def draw_mixtures(
     clip_shape: tuple[int, ...],
     sample_rate: int,
 ) -> Draw:
-    """Draw `batch` mixtures of `samples` samples for `outputs` outputs; shapes are those of the two pools."""
+    """Draw `batch` mixtures of `samples` samples for `outputs` outputs; shapes are those of the two pools.
+
+    A room needs a place for each source that the recipe lets be active, not for each output.
+    """
     shape = (batch, outputs)
     counts = rng.choice(len(recipe.active), size=batch, p=np.array(recipe.active) / sum(recipe.active)) + 1
-    places = rng.permuted(np.tile(np.arange(room_shape[1]), (batch, 1)), axis=1)[:, :outputs]
+    order = rng.permuted(np.tile(np.arange(room_shape[1]), (batch, 1)), axis=1)[:, :outputs]
+    places = np.full(shape, -1)
+    places[:, : order.shape[1]] = order
     places[np.arange(outputs) >= counts[:, None]] = -1
     # A source that begins or ends inside is on for a step of the agent at least.
     gated, early = rng.random(shape) < recipe.gate_share, rng.random(shape) < 0.5

@@ -115,6 +115,16 @@ def test_draws_follow_from_the_generator_and_hold_what_the_recipe_says(renderer)
     assert not ((draw.begins > 0) & (draw.ends < FS)).any()
 
 
+def test_there_may_be_more_outputs_than_places_in_a_room(renderer):
+    rng, recipe = np.random.default_rng(0), MixtureRecipe((0.5, 0.0, 0.0, 0.5))
+    draw = draw_mixtures(rng, recipe, 32, FS, 6, renderer.room_shape, renderer.clip_shape, FS)
+    assert sorted(set((draw.places >= 0).sum(1))) == [1, 4]
+    assert draw.places.shape == (32, 6) and (draw.places[:, 4:] == -1).all()
+    audio, targets = renderer.render(draw)
+    torch.testing.assert_close(audio.mean(1), targets.sum(1))
+    assert not targets[:, 4:].any()
+
+
 def test_a_mixture_is_the_sum_of_its_images_and_places_without_a_source_are_zero(renderer):
     draw = drawn(renderer, MixtureRecipe((0.3, 0.3, 0.2, 0.2), 5.0, 0.3, 0.3, 0.2, 0.5))
     audio, targets = renderer.render(draw)
