@@ -188,7 +188,9 @@ def _renderer(
 def _validation(config: SeparatorExperiment) -> list[ValidationSet]:
     if not config.train.eval_every:
         return []
-    return validation_sets(config.train.eval_mixtures, config.separator.sample_rate)
+    return validation_sets(
+        config.train.eval_mixtures, config.separator.sample_rate, config.separator.sources
+    )
 
 
 @dataclass
@@ -254,6 +256,7 @@ class _Session:
         progress.note(f"loss {values['train/loss']:.2f} dB")
 
     def _validate(self, progress: TrainingProgress) -> None:
+        self.training.refuse_divergence()
         found = figures(self.training.averaged, self.sets, next(self.training.averaged.parameters()).device)
         best = max((row["score"] for row in self.validations), default=float("-inf"))
         self.validations.append({"step": self.training.steps, **found})
@@ -278,7 +281,9 @@ class _Session:
 
         Raises:
             CheckpointError: it cannot be written; the previous checkpoint is intact.
+            AuralNavError: the training has diverged since; the previous checkpoint is worth more.
         """
+        self.training.refuse_divergence()
         generation = 1 if self._manifest is None else self._manifest.generation + 1
         name = _STATE.format(generation)
         about = {

@@ -75,7 +75,7 @@ class SeparatorTrainConfig(Strict):
 
     total_steps: PositiveInt = 20_000
     time_limit: PositiveFloat | None = None  # s of one process; then it stops as after its last step
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=1_000_000)] = 0  # validation's rooms have seeds above
     batch_size: PositiveInt = 64
     segment: Annotated[float, Field(ge=0.5, le=10.0)] = 1.0  # s
     learning_rate: PositiveFloat = 1e-3

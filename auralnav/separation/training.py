@@ -143,16 +143,24 @@ class SeparatorTraining:
         Raises:
             AuralNavError: a loss or gradient was NaN or infinite.
         """
+        self.refuse_divergence()
         loss, norm = (self._sums / max(self._summed, 1)).tolist()
         self._sums.zero_()
         self._summed = 0
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        rate = self._optimizer.param_groups[0]["lr"]
+        return {"train/loss": loss, "train/grad_norm": norm, "train/learning_rate": rate}
+
+    def refuse_divergence(self) -> None:
+        """Look at the updates since the last figures, for which the host waits.
+
+        Raises:
+            AuralNavError: a loss or gradient was NaN or infinite.
+        """
+        if not torch.isfinite(self._sums).all():
             raise AuralNavError(
                 f"training diverged by step {self.steps} (a loss or gradient is not finite); lower "
                 f"train.learning_rate or train.max_grad_norm, or use --set train.precision=fp32"
             )
-        rate = self._optimizer.param_groups[0]["lr"]
-        return {"train/loss": loss, "train/grad_norm": norm, "train/learning_rate": rate}
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the training depends on: numbers and tensors."""

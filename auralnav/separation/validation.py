@@ -24,7 +24,7 @@ SECONDS = 2.0
 LEVEL_DB = 2.5
 """Sources lie so far or less from their common level: any two within ±5 dB."""
 
-_SEED = 1_000_003  # of rooms and mixtures; no training's, whose rooms have seeds of two numbers more
+_SEED = 1_000_003  # of rooms and mixtures, and the next ones; those of trainings are below a million
 _BATCH = 4  # mixtures in a call: with more, a processor takes longer for each
 _MOST = 30.0  # dB that count in the score: a source alone could else outweigh all that is mixed
 
@@ -96,12 +96,16 @@ class Judgement:
         return {pair: float(np.mean(values)) for pair, values in sorted(found.items())}
 
 
-def validation_sets(mixtures: int, sample_rate: int, kinds: Sequence[Kind] = KINDS) -> list[ValidationSet]:
-    """`mixtures` mixtures of SECONDS of each kind, each in a room of its own."""
+def validation_sets(mixtures: int, sample_rate: int, outputs: int | None = None) -> list[ValidationSet]:
+    """`mixtures` mixtures of SECONDS of each of KINDS, each in a room of its own.
+
+    Kinds with more sources than `outputs` are left out: a separator with so few cannot be scored on them.
+    """
     clips = clip_pool(VALIDATION_SEEDS, sample_rate)
     return [
         mixture_set(kind, mixtures, clips, sample_rate, _SEED + number, np.random.default_rng([_SEED, number]))
-        for number, kind in enumerate(kinds)
+        for number, kind in enumerate(KINDS)
+        if outputs is None or kind.active <= outputs
     ]
 
 

@@ -244,6 +244,43 @@ def test_a_training_killed_with_9_resumes_exactly(tmp_path: Path):
         assert torch.equal(value, load_file(run / "separator.safetensors")[name])
 
 
+@pytest.mark.parametrize("when", ["train.checkpoint_every=4", "train.eval_every=4"])
+def test_a_divergence_is_neither_judged_nor_saved_over_the_last_good_checkpoint(tmp_path: Path, monkeypatch, when):
+    run = tmp_path / "run"
+    quiet = ("train.eval_every=0", "train.log_every=24", "train.checkpoint_every=0", "train.time_limit=1e-6")
+    assert train_separator.start(tiny(*quiet), run).timed_out
+    step = SeparatorTraining.step
+
+    def diverging(training: SeparatorTraining) -> None:
+        if training.steps == 2:
+            with torch.no_grad():
+                next(training._separator.parameters()).fill_(torch.nan)
+        step(training)
+
+    monkeypatch.setattr(SeparatorTraining, "step", diverging)
+    with pytest.raises(AuralNavError, match="diverged by step 4"):
+        train_separator.resume(run, ("train.time_limit=null", when))
+    monkeypatch.undo()
+    assert not (run / "eval" / "validation.json").exists()
+    assert train_separator.resume(run, ("train.time_limit=null", "train.total_steps=5")).first_step == 1
+
+
+@pytest.mark.parametrize(("outputs", "kinds"), [(1, 1), (2, 3), (6, 4)])
+def test_any_number_of_outputs_can_be_trained_and_judged(tmp_path: Path, outputs: int, kinds: int):
+    shares = f"mixtures.active={[1.0] * min(outputs, 4)}"
+    result = train_separator.start(
+        tiny(f"separator.sources={outputs}", shares, "train.total_steps=1"), tmp_path / "run"
+    )
+    names = [name for name in result.validations[-1] if name.startswith("si_sdr")]
+    assert len(names) == kinds
+    assert DPRNNSeparator.load(tmp_path / "run" / "separator.safetensors").config.sources == outputs
+
+
+def test_no_training_has_the_rooms_of_validation():
+    with pytest.raises(ConfigError, match=r"train.seed.*1000000"):
+        tiny("train.seed=1000003")
+
+
 def test_wrong_use_of_runs_and_configs_is_told_in_one_line(tmp_path: Path):
     train_separator.start(tiny("train.total_steps=1", "train.eval_every=0"), tmp_path / "run")
     assert (tmp_path / "run" / "separator.safetensors").is_file()
