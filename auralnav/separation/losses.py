@@ -95,6 +95,11 @@ class SeparationLoss(nn.Module):
         self._orders: Tensor
         self.register_buffer("_orders", torch.tensor(orders), persistent=False)  # entries of [K, K], flat
 
+    @property
+    def stays_on_device(self) -> bool:
+        """Whether the host has no part in it, so that a GPU's work can be recorded."""
+        return len(self._orders) > 0
+
     def forward(
         self, estimates: Tensor, targets: Tensor, mixture: Tensor, silence_weight: float | Tensor = 1.0
     ) -> Tensor:
@@ -102,7 +107,7 @@ class SeparationLoss(nn.Module):
         losses = pairwise_losses(estimates, targets, mixture, self._scale)
         silent = (targets == 0).all(-1)[:, None, :]
         losses = torch.where(silent, silence_weight * losses, losses)  # [B, K estimates, K targets]
-        if not len(self._orders):
+        if not self.stays_on_device:
             best = losses.gather(1, assign(-losses.detach()).unsqueeze(1)).squeeze(1)
             return best.mean()
         chosen = losses.flatten(1).index_select(1, self._orders.flatten()).unflatten(1, self._orders.shape)

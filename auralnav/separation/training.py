@@ -82,7 +82,7 @@ class SeparatorTraining:
         # What is rendered here needs no look, and looking would have the host wait for the GPU.
         self._hear: Callable[[Tensor], Tensor] = getattr(separator, "separate", separator)
         self._descend: Callable[..., Tensor] = self._gradients
-        if renderer.device.type == "cuda":
+        if renderer.device.type == "cuda" and self._loss.stays_on_device:
             self._descend = Recorded(self._gradients, renderer.device)
 
     def mixtures(self, step: int) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from auralnav.errors import ShapeError
+from auralnav.separation import losses as losses_module
 from auralnav.separation.losses import TAU, SeparationLoss, pairwise_losses
 
 N = 4_000
@@ -159,3 +160,12 @@ def test_half_precision_estimates_are_compared_in_single():
 def test_shapes_that_do_not_belong_together_are_named(shapes):
     with pytest.raises(ShapeError, match=r"give \[B, K, N\]"):
         pairwise_losses(*(torch.zeros(shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("sources", [1, 4, 5, 6])
+def test_the_loss_of_up_to_five_sources_needs_no_host(monkeypatch, sources):
+    loss = SeparationLoss(sources)
+    used, assign = [], losses_module.assign
+    monkeypatch.setattr(losses_module, "assign", lambda scores: used.append(scores) or assign(scores))
+    loss(sounds(2, sources, N, seed=1), sounds(2, sources, N), sounds(2, sources, N).sum(1))
+    assert loss.stays_on_device == (not used) == (sources <= 5)

@@ -27,6 +27,7 @@ from auralnav.errors import AuralNavError, CheckpointError, ConfigError
 from auralnav.separation import training as training_module
 from auralnav.separation.clip_pool import clip_pool
 from auralnav.separation.mixtures import MixtureRenderer
+from auralnav.separation.recorded import Recorded
 from auralnav.separation.room_pool import RoomRecipe, room_pool
 from auralnav.separation.separator import DPRNNSeparator
 from auralnav.separation.separator_config import SeparatorConfig
@@ -309,9 +310,10 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this torch sees no GPU")
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
-@pytest.mark.parametrize("ears", [1, 2])
-def test_a_recorded_update_on_a_gpu_is_the_one_that_is_not(precision, ears):
-    config = tiny("separator.hidden=16", f"separator.ears={ears}", f"train.precision={precision}")
+@pytest.mark.parametrize(("ears", "sources"), [(1, 4), (2, 4), (2, 6)])
+def test_an_update_on_a_gpu_is_recorded_where_it_can_be_and_is_the_one_that_is_not(precision, ears, sources):
+    sizes = ("separator.hidden=16", f"separator.ears={ears}", f"separator.sources={sources}")
+    config = tiny(*sizes, f"train.precision={precision}")
     rng = np.random.default_rng(0)
     rooms = (0.1 * rng.standard_normal((4, 5, 2, 2, 1_600))).astype(np.float16)
     clips = rng.standard_normal((11, 1, 8_000)).astype(np.float32)
@@ -319,6 +321,7 @@ def test_a_recorded_update_on_a_gpu_is_the_one_that_is_not(precision, ears):
     torch.manual_seed(0)
     first = DPRNNSeparator(SeparatorConfig(**config.separator.model_dump())).cuda()
     recorded, plain = (SeparatorTraining(config, deepcopy(first), renderer) for _ in range(2))
+    assert isinstance(recorded._descend, Recorded) == (sources == 4)  # six sources are put in order on the host
     plain._descend = plain._gradients
     for _ in range(5):
         recorded.step()
