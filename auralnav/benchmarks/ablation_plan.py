@@ -97,8 +97,7 @@ class Plan:
         if not any(TRAINED[row][0] == "learned" for row in self.rows if row in TRAINED):
             return None
         weights = next(iter(self.variants.values())).separation.weights
-        data = find_separator(weights).read_bytes()
-        return {"name": Path(weights).name, "sha256": hashlib.sha256(data).hexdigest()}
+        return {"name": Path(weights).name, "sha256": _digest(weights)}
 
 
 def of_row(config: ExperimentConfig, row: str, seed: int) -> ExperimentConfig:
@@ -189,6 +188,11 @@ def whole_numbers(text: str) -> list[int]:
         raise ConfigError(f"--seeds {text}: give whole numbers from 0, each once, for example 10,11,12") from error
 
 
+def _digest(weights: str) -> str:
+    """SHA-256 of a separator's file."""
+    return hashlib.sha256(find_separator(weights).read_bytes()).hexdigest()
+
+
 def _packaged(kind: str, sets: Sequence[str]) -> ExperimentConfig:
     if kind == "none":
         return load_config(WITHOUT_MEMORY, sets)
@@ -224,5 +228,7 @@ def _check(plan: Plan) -> None:
                     check_fits(one, worlds.observation_space, worlds.action_space)
     if any(task != tasks[0] for task in tasks):
         raise ConfigError(f"{', '.join(plan.variants)}: not the same task; give experiments on one, or --env and --set")
+    if plan.separator() and len({_digest(config.separation.weights) for config in plan.variants.values()}) > 1:
+        raise ConfigError(f"{', '.join(plan.variants)}: hear through different separators; give one with --separator")
     if TRACKER in plan.rows and plan.env.continuous:
         raise ConfigError("env.continuous: the tracker walks in steps; leave it out of --rows")

@@ -234,6 +234,29 @@ def test_experiments_on_different_tasks_are_not_compared(weights: Path, tmp_path
     }  # fmt: skip
 
 
+def test_experiments_with_different_separators_are_not_compared(weights: Path, tmp_path: Path):
+    texts = {}
+    for name, notes in (("one", {}), ("same", {}), ("other", {"trained": "for longer"})):
+        separator = DPRNNSeparator.load(weights)
+        separator.notes = notes
+        separator.save(tmp_path / f"{name}.safetensors")
+        text = find_config("auralnav-dprnn-dqn").read_text().replace("name: auralnav-dprnn-dqn", f"name: {name}")
+        texts[name] = tmp_path / f"{name}.yaml"
+        texts[name].write_text(
+            text.replace("separator: frozen", f"separator: frozen\n  weights: {tmp_path / name}.safetensors")
+        )
+
+    def plan(*names: str, **options: object) -> Plan:
+        given = {"experiments": [str(texts[name]) for name in names], "memory": [], "rows": ("learned",)}
+        return make_plan(overrides=SMALL, **{**given, **options})  # type: ignore[arg-type]
+
+    assert plan("one", "same").separator()
+    with pytest.raises(ConfigError, match="one, other: hear through different separators; give one with --separator"):
+        plan("one", "other")
+    assert plan("one", "other", rows=("mixture",)).separator() is None
+    assert plan("one", "other", separator=str(weights)).separator()
+
+
 def test_the_folder_of_another_ablation_is_left_alone(weights: Path, tmp_path: Path):
     here = tmp_path / "here"
     AblationFolder(small(weights), here)
