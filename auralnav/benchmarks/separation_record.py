@@ -58,7 +58,7 @@ class StreamingRow(_Part):
     later: bool = Field(description="whether it heard sound after the step too")
     value: Interval
     ceiling: Interval
-    kept: float | None = Field(description="share of sources in the same output as in the step before")
+    kept: float | None = Field(description="share of sources in the same output as in the step before, heard in both")
 
 
 class DirectionRow(_Part):

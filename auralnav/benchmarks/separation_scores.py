@@ -107,7 +107,7 @@ def streaming_rows(
     first = round(max(WINDOWS) / STEP_SECONDS) - 1
     gains: dict[float, list[np.ndarray]] = {window: [] for window in (SECONDS, *WINDOWS)}
     ceilings: list[np.ndarray] = []
-    kept: dict[float, list[float]] = {window: [] for window in WINDOWS}
+    kept: dict[float, list[np.ndarray]] = {window: [] for window in WINDOWS}
     for part in sets:
         audio = part.audio.to(device)
         whole = [separator(audio[i : i + _BATCH]).float() for i in range(0, len(audio), _BATCH)]
@@ -118,7 +118,8 @@ def streaming_rows(
             heard = _streamed(separator, audio, n, window)
             improvement, orders = _by_step(heard, part, n, first)
             gains[window].append(improvement)
-            kept[window].append(float((orders[1:] == orders[:-1]).mean()))
+            sounding = (orders[1:] >= 0) & (orders[:-1] >= 0)
+            kept[window].append((orders[1:] == orders[:-1])[sounding])
         done(len(part.audio))
     ceiling = bootstrap_mean(np.concatenate(ceilings))
     return [
@@ -128,7 +129,7 @@ def streaming_rows(
             later=window == SECONDS,
             value=bootstrap_mean(np.concatenate(values)),
             ceiling=ceiling,
-            kept=None if window == SECONDS else float(np.mean(kept[window])),
+            kept=None if window == SECONDS else float(np.concatenate(kept[window]).mean()),
         )
         for window, values in gains.items()
     ]
@@ -153,11 +154,14 @@ def _streamed(separator: nn.Module, audio: Tensor, n: int, window: float) -> Ten
 
 
 def _by_step(estimates: Tensor, part: ValidationSet, n: int, first: int) -> tuple[np.ndarray, np.ndarray]:
-    """SI-SDRi [M], mean over sources and steps of n samples from `first` on; outputs [steps, M, J] of the sources."""
+    """SI-SDRi [M], mean over sources and steps of n samples from `first` on; outputs [steps, M, J] of the sources.
+
+    A source that says nothing in a step has no score there, and −1 in the place of an output.
+    """
     scores = [
         separation_score(*(signals[..., k : k + n] for signals in (estimates, part.targets, part.mid)))
         for k in range(first * n, part.mid.shape[1] - n + 1, n)
     ]
-    # A source that says nothing in a step has no score there.
     gains = torch.stack([score.improvement for score in scores]).nanmean(dim=(0, 2))
-    return gains.numpy(), torch.stack([score.order for score in scores]).numpy()
+    orders = [score.order.masked_fill(score.si_sdr.isnan(), -1) for score in scores]
+    return gains.numpy(), torch.stack(orders).numpy()

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from auralnav.agents.statistics import Interval
-from auralnav.benchmarks import separation, separation_mixtures
+from auralnav.benchmarks import separation, separation_mixtures, separation_scores
 from auralnav.benchmarks.records import read_record, write_record
 from auralnav.benchmarks.separation import SeparationBench, open_separator, separation_bench
 from auralnav.benchmarks.separation_mixtures import RECORDED, ROWS, HeldOut, room_seed
@@ -393,3 +393,30 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path, bench: SeparationBench
     with pytest.raises(error, match=message) as caught:
         separation_bench(replace(bench, **{key: Path(filled) if key == "sounds" else filled}))
     assert isinstance(caught.value, AuralNavError) and "\n" not in str(caught.value)
+
+
+def test_every_mixture_counts_alike_in_the_share_of_kept_sources(monkeypatch):
+    sets = [sums_of_sines(3), sums_of_sines(1)]
+
+    def streamed(separator: nn.Module, audio: torch.Tensor, n: int, window: float) -> torch.Tensor:
+        targets = next(part.targets for part in sets if len(part.audio) == len(audio))
+        steps = list(targets.split(n, dim=2))
+        if len(audio) == 1:  # the sources change places in every step
+            steps[1::2] = [step.flip(1) for step in steps[1::2]]
+        return torch.cat(steps, dim=2)
+
+    monkeypatch.setattr(separation_scores, "_streamed", streamed)
+    rows = streaming_rows("sines", sets, Bands(), FS, CPU)
+    assert [row.kept for row in rows] == [None, 0.75, 0.75]
+
+
+def test_a_source_that_pauses_is_not_lost_for_the_share_of_kept_sources(monkeypatch):
+    part = sums_of_sines(2)
+    pausing = part.targets.clone()
+    for step in (3, 5):  # of a quarter of a second
+        pausing[:, 0, step * FS // 4 : (step + 1) * FS // 4] = 0.0
+    part = replace(part, targets=pausing, audio=pausing.sum(1, keepdim=True).expand(-1, 2, -1))
+    # While it pauses, another output is the one that is left.
+    three = torch.cat([torch.zeros_like(pausing[:, :1]), pausing], dim=1)
+    monkeypatch.setattr(separation_scores, "_streamed", lambda *arguments: three)
+    assert [row.kept for row in streaming_rows("sines", [part], Bands(), FS, CPU)] == [None, 1.0, 1.0]
