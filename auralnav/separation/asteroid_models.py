@@ -1,4 +1,4 @@
-"""Asteroid's DPRNNTasNet and permutation-invariant loss, imported past what breaks on the way.
+"""Asteroid's DPRNNTasNet, imported past what breaks on the way.
 
 Asteroid (Pariente et al., Interspeech 2020) looks for `torch_stoi`, for a loss that is not used here; that imports
 torchaudio, whose binaries fit one release of torch only. Asteroid does without `torch_stoi` where it is not
@@ -22,15 +22,11 @@ def dprnn_tasnet() -> Any:
     Raises:
         MissingDependencyError: asteroid, or something that it needs, is not installed.
     """
-    return _from_asteroid("asteroid.models", "DPRNNTasNet")
-
-
-def _from_asteroid(module: str, name: str) -> Any:
     hide = _TROUBLE not in sys.modules
     if hide:
         sys.modules[_TROUBLE] = None  # type: ignore[assignment]  # how Python is told that there is no such module
     try:
-        return getattr(importlib.import_module(module), name)
+        return importlib.import_module("asteroid.models").DPRNNTasNet
     except ImportError as error:
         raise MissingDependencyError(
             f"separation needs asteroid ({error}); install it: pip install 'auralnav[separation]'"

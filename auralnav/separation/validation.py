@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from auralnav.envs.acoustics.head import spherical_head
-from auralnav.envs.acoustics.sounds import CLASSES
 from auralnav.envs.acoustics.tail import noise_bank
 from auralnav.separation.clip_pool import VALIDATION_SEEDS, clip_pool
 from auralnav.separation.mixtures import Draw, MixtureRecipe, MixtureRenderer, draw_mixtures
@@ -79,21 +78,12 @@ class Judgement:
         level_error: float64 [M, active] dB by which the estimates are louder than the sources.
         leak: float64 [M] energy of the outputs without a source over the mixture's, dB, at least −100; without such
             outputs −100.
-        sounds: as in the set.
     """
 
     si_sdr: np.ndarray
     improvement: np.ndarray
     level_error: np.ndarray
     leak: np.ndarray
-    sounds: np.ndarray
-
-    def by_pair(self) -> dict[tuple[str, str], float]:
-        """Mean improvement, dB, of each pair of classes that the mixtures hold (of two sources)."""
-        found: dict[tuple[str, str], list[float]] = {}
-        for (a, b), gains in zip(np.sort(self.sounds, axis=1), self.improvement, strict=True):
-            found.setdefault((CLASSES[a], CLASSES[b]), []).append(float(gains.mean()))
-        return {pair: float(np.mean(values)) for pair, values in sorted(found.items())}
 
 
 def validation_sets(mixtures: int, sample_rate: int, outputs: int | None = None) -> list[ValidationSet]:
@@ -160,7 +150,7 @@ def judge(separator: nn.Module, mixtures: ValidationSet, device: torch.device | 
         rest = (energies.sum(1) - chosen.sum(1)).clamp(min=0.0) / mid.double().square().sum(-1)
         parts.append((score.si_sdr, score.improvement, errors, 10.0 * torch.log10(rest.clamp(min=1e-10))))
     si_sdr, improvement, level_error, leak = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
-    return Judgement(si_sdr, improvement, level_error, leak, mixtures.sounds)
+    return Judgement(si_sdr, improvement, level_error, leak)
 
 
 def figures(

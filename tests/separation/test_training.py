@@ -22,7 +22,6 @@ from auralnav.agents import train_separator
 from auralnav.configs.load import load_experiment, parse_experiment
 from auralnav.configs.separator import SeparatorExperiment
 from auralnav.devices import torch_device
-from auralnav.envs.acoustics.sounds import CLASSES
 from auralnav.errors import AuralNavError, CheckpointError, ConfigError
 from auralnav.separation import training as training_module
 from auralnav.separation.clip_pool import clip_pool
@@ -190,7 +189,6 @@ def test_a_judgement_of_what_is_known():
     assert faint.si_sdr.min() > 90
     np.testing.assert_allclose(faint.level_error, 20 * math.log10(0.5), atol=1e-3)
     np.testing.assert_allclose(faint.leak, -20.0, atol=1e-3)
-    assert set(perfect.by_pair()) == {(CLASSES[0], CLASSES[1]), (CLASSES[2], CLASSES[2])}
     summary = figures(outputs(1.0, 0.0), [mixtures, replace(mixtures, kind=KINDS[3])])
     assert summary["si_sdri_2_anechoic"] == pytest.approx(float(perfect.improvement.mean()))
     assert summary["si_sdr_1_rt60_0.3"] == pytest.approx(float(perfect.si_sdr.mean()))
