@@ -165,7 +165,12 @@ class DPRNNSeparator(nn.Module):
         """
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        except pickle.UnpicklingError as error:  # whose own words recommend to run the file's code
+            raise CheckpointError(
+                f"{path}: cannot be read as tensors (no file of torch's, or one with code in it); give an Asteroid "
+                f"checkpoint"
+            ) from error
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise CheckpointError(
                 f"{path}: cannot be read as tensors ({reason}); give an Asteroid checkpoint"
