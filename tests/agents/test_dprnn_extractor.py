@@ -14,6 +14,7 @@ from auralnav.errors import ShapeError
 from auralnav.separation.cues import SpatialCues
 
 N, STEPS = 1600, 3
+EARS = pytest.mark.parametrize("ears", [1, 2])
 
 
 def space(steps: int = STEPS) -> spaces.Dict:
@@ -25,8 +26,8 @@ def space(steps: int = STEPS) -> spaces.Dict:
     )
 
 
-def extractor(cues: str = "masked") -> DPRNNExtractor:
-    return DPRNNExtractor(space(), tiny_separator(), SpatialCues(16_000, N, cues))  # type: ignore[arg-type]
+def extractor(cues: str = "masked", ears: int = 1) -> DPRNNExtractor:
+    return DPRNNExtractor(space(), tiny_separator(ears=ears), SpatialCues(16_000, N, cues))  # type: ignore[arg-type]
 
 
 def heard(batch: int, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -38,14 +39,15 @@ def heard(batch: int, seed: int = 0) -> dict[str, torch.Tensor]:
     }
 
 
-def test_features_are_the_flat_parts_and_each_steps_cues_loudest_source_first():
-    net, observation = extractor(), heard(2)
+@EARS
+def test_features_are_the_flat_parts_and_each_steps_cues_loudest_source_first(ears: int):
+    net, observation = extractor(ears=ears), heard(2)
     with torch.no_grad():
         features = net(observation)
         sound = observation["audio"] / FULL_SCALE
         # By hand: the steps' ears joined to one window, separated at once.
         window = torch.stack([sound[:, 0::2].flatten(1), sound[:, 1::2].flatten(1)], dim=1)
-        estimates = net.separator(window.mean(dim=1))
+        estimates = net.separator(window)
         for row in range(2):
             estimates[row] = estimates[row][estimates[row].square().sum(-1).argsort(descending=True)]
         for step in range(STEPS):
@@ -57,9 +59,10 @@ def test_features_are_the_flat_parts_and_each_steps_cues_loudest_source_first():
     torch.testing.assert_close(features[:, : 5 * STEPS], observation["vector"])
 
 
-def test_one_room_is_heard_alike_alone_and_in_a_batch():
+@EARS
+def test_one_room_is_heard_alike_alone_and_in_a_batch(ears: int):
     """An ancestor made two monos of a room's ears when it acted, and not when it learned."""
-    net, observation = extractor(), heard(4)
+    net, observation = extractor(ears=ears), heard(4)
     with torch.no_grad():
         together = net(observation)
         for row in range(4):
@@ -80,8 +83,9 @@ def test_exchanged_ears_mirror_the_cues():
     assert one[..., 1].abs().max() > 0.01
 
 
-def test_silence_and_the_time_before_an_episode_have_no_cues():
-    net, observation = extractor(), heard(2)
+@EARS
+def test_silence_and_the_time_before_an_episode_have_no_cues(ears: int):
+    net, observation = extractor(ears=ears), heard(2)
     observation["audio"][0] = 0.0
     observation["audio"][1, : 2 * (STEPS - 1)] = 0.0
     features = net(observation)
@@ -91,8 +95,9 @@ def test_silence_and_the_time_before_an_episode_have_no_cues():
     assert all(torch.isfinite(weight.grad).all() for weight in net.separator.parameters() if weight.grad is not None)
 
 
-def test_gradients_reach_every_weight_of_the_separator():
-    net = extractor()
+@EARS
+def test_gradients_reach_every_weight_of_the_separator(ears: int):
+    net = extractor(ears=ears)
     net(heard(2))[:, 5 * STEPS :].square().sum().backward()
     for name, weight in net.separator.named_parameters():
         assert weight.grad is not None and torch.isfinite(weight.grad).all(), name

@@ -11,10 +11,12 @@ from auralnav.separation.streaming import StreamingSeparator
 STEP, WINDOW = 1000, 3000
 
 
-@pytest.fixture(scope="module")
-def separator() -> DPRNNSeparator:
+@pytest.fixture(scope="module", params=[1, 2], ids=["one ear", "two ears"])
+def separator(request: pytest.FixtureRequest) -> DPRNNSeparator:
     torch.manual_seed(0)
-    config = SeparatorConfig(sources=3, filters=16, bottleneck=8, hidden=8, chunk=20, hop=10, repeats=1)
+    config = SeparatorConfig(
+        sources=3, ears=request.param, filters=16, bottleneck=8, hidden=8, chunk=20, hop=10, repeats=1
+    )  # fmt: skip
     return DPRNNSeparator(config).eval()
 
 
@@ -40,7 +42,7 @@ def test_a_step_is_separated_with_the_sound_before_it(separator):
         before = torch.zeros(1, 2, max(0, WINDOW - (k + 1) * STEP))
         window = torch.cat([before, audio[..., max(0, (k + 1) * STEP - WINDOW) : (k + 1) * STEP]], dim=-1)
         with torch.no_grad():
-            expected = separator(window.mean(dim=1))[0, :, -STEP:]
+            expected = separator(window)[0, :, -STEP:]
         assert result.sources.shape == (1, 3, STEP)
         torch.testing.assert_close(sorted_rows(result.sources[0]), sorted_rows(expected), rtol=1e-4, atol=1e-6)
 
