@@ -86,7 +86,10 @@ def run_jobs(
     try:
         while running or (waiting and stop.number is None):
             while waiting and len(running) < at_once and stop.number is None:
-                _begin(waiting.pop(0), None, running)
+                job = waiting.pop(0)
+                command = job.next_command()
+                if command is not None:
+                    running.append((job, command, launch(command, job.log)))
             if stop.number is not None and not asked:
                 asked = True
                 for _, _, process in running:
@@ -96,11 +99,18 @@ def run_jobs(
                 job, command, process = entry
                 if stop.number is not None:
                     continue
+                fault = None
                 if process.returncode != 0:
-                    failed.append(f"{job.name}: {_last_words(job.log)} (exit code {process.returncode}, {job.log})")
-                    say(f"failed: {failed[-1]}")
-                elif not _begin(job, command, running):
+                    fault = f"{_last_words(job.log)} (exit code {process.returncode}, {job.log})"
+                elif (following := job.next_command()) is None:
                     say(f"done: {job.name}")
+                elif following == command:
+                    fault = f"`auralnav {' '.join(command)}` left its work undone; look into {job.log}"
+                else:
+                    running.append((job, following, launch(following, job.log)))
+                if fault is not None:
+                    failed.append(f"{job.name}: {fault}")
+                    say(f"failed: {failed[-1]}")
             tick(len(running), len(waiting))
             time.sleep(POLL_SECONDS if running else 0.0)
     except KeyboardInterrupt:
@@ -114,19 +124,6 @@ def run_jobs(
     if failed and stop.number is None:
         more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
         raise AuralNavError(f"{failed[0]}{more}; give the same command again when it is mended, what is done stays")
-
-
-def _begin(
-    job: Job, before: list[str] | None, running: list[tuple[Job, list[str], subprocess.Popen[bytes]]]
-) -> bool:
-    """Start what a job needs next, if anything; `before` is the command that has just succeeded."""
-    command = job.next_command()
-    if command is None:
-        return False
-    if command == before:
-        raise AuralNavError(f"{job.name}: `auralnav {' '.join(command)}` left its work undone; look into {job.log}")
-    running.append((job, command, launch(command, job.log)))
-    return True
 
 
 def _last_words(log: Path) -> str:

@@ -73,8 +73,10 @@ def test_a_failure_is_told_in_its_own_words_and_the_others_are_done(tmp_path: Pa
 
 def test_a_command_that_succeeds_and_does_nothing_is_not_repeated_for_ever(tmp_path: Path):
     idle = Job("idle", tmp_path / "idle.txt", lambda: ["pass"])
-    with pytest.raises(AuralNavError, match="left its work undone"):
-        run([idle])
+    with pytest.raises(AuralNavError, match=r"^idle: `auralnav pass` left its work undone; .*idle\.txt") as caught:
+        run([idle, job(tmp_path, "good", "print(1)")], at_once=1)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "good").exists()
 
 
 def test_stopping_asks_the_processes_and_begins_nothing_new(tmp_path: Path):
