@@ -34,8 +34,9 @@ _ABOUT = "auralnav"
 class DPRNNSeparator(nn.Module):
     """Tells the sources of a mixture apart, each as it is at the mean of the ears, and as loud as it is there.
 
-    The network hears the mixture at an RMS of 1, and its estimates are scaled back: `forward(a · audio)` is
-    a · `forward(audio)` for every a > 0 that leaves the RMS above `QUIETEST`. Silence gives zeros.
+    The network hears its input, mid signal or both ears, at an RMS of 1, and its estimates are scaled back:
+    `forward(a · audio)` is a · `forward(audio)` for every a > 0 that leaves the RMS above `QUIETEST`. Silence gives
+    zeros.
 
     With `config.ears` at 2, the masks, which are for the mean of the ears, follow also from how phase and level differ
     between them (:mod:`auralnav.separation.interaural`): where sounds come from then tells them apart, too.

@@ -47,8 +47,8 @@ class SeparatorConfig:
     Args:
         sources: K, outputs; rooms with fewer sources leave the others silent.
         sample_rate: Hz.
-        ears: 1: the masks follow from the mid signal, as Asteroid's network has it. 2: from what differs between the
-            ears too, through filters of their own; both estimate the sources at mid.
+        ears: 1: the masks follow from the mid signal, as Asteroid's network has it. 2: from phase and level
+            differences between the ears too; both estimate the sources at mid.
         filters: of the learned filterbank.
         kernel: samples a filter.
         stride: samples from frame to frame, at most `kernel`.

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from auralnav.configs.separator import NetworkConfig
 from auralnav.errors import CheckpointError, ConfigError, ShapeError, SoundError
 from auralnav.separation.asteroid_models import dprnn_tasnet
 from auralnav.separation.separator import QUIETEST, DPRNNSeparator
@@ -156,6 +157,10 @@ def test_every_size_reaches_the_network():
     )  # fmt: skip
     network = DPRNNSeparator(config).network
     assert SeparatorConfig.from_keywords(network.get_model_args()) == config
+
+
+def test_an_experiment_that_says_nothing_has_the_separators_own_sizes():
+    assert NetworkConfig().model_dump() == asdict(SeparatorConfig())
 
 
 def test_the_default_fits_the_package():
