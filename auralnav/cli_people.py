@@ -38,7 +38,6 @@ COLUMNS = (
 """Measure, title and decimals of each column."""
 
 
-
 class Split(StrEnum):
     """Halves of the sounds."""
 

@@ -22,6 +22,7 @@ from auralnav.provenance import command_line
 if TYPE_CHECKING:
     from rich.console import Console
 
+
 def run_ablation(plan: Plan, path: Path, at_once: int, console: Console | None) -> AblationRecord | int:
     """Train and evaluate what is missing, then compare.
 
