@@ -110,11 +110,17 @@ class SeparatorExperiment(Strict):
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
 
     @model_validator(mode="after")
-    def _sources_fit(self) -> SeparatorExperiment:
+    def _parts_fit(self) -> SeparatorExperiment:
         most = len(self.mixtures.active)
         for key, have in (("separator.sources", self.separator.sources), ("mixtures.places", self.mixtures.places)):
             if have < most:
                 raise ValueError(f"{key}: {have} is below the {most} sources of mixtures.active; use at least {most}")
+        samples = round(self.train.segment * self.separator.sample_rate)
+        if self.separator.kernel > samples:
+            raise ValueError(
+                f"separator.kernel: {self.separator.kernel} is longer than the {samples} samples of train.segment; use "
+                f"a shorter one, such as 64"
+            )
         if self.train.learning_rate_final > self.train.learning_rate:
             raise ValueError("train.learning_rate_final: is above train.learning_rate; use at most that")
         return self

@@ -291,6 +291,8 @@ def test_wrong_use_of_runs_and_configs_is_told_in_one_line(tmp_path: Path):
         train_separator.resume(tmp_path / "run", ("train.seed=5",))
     with pytest.raises(ConfigError, match=r"separator.sources: 3 is below the 4 sources of mixtures.active"):
         tiny("separator.sources=3")
+    with pytest.raises(ConfigError, match=r"separator.kernel: 8001 is longer than the 8000 samples of train.segment"):
+        tiny("separator.kernel=8001")
     with pytest.raises(ConfigError, match=r"rt60 \[0.6, 0.2\] runs backwards"):
         tiny("mixtures.rt60=[0.6, 0.2]")
     state = next((tmp_path / "run" / "resume").glob("state-*"))
