@@ -23,8 +23,17 @@ def is_path(weights: str) -> bool:
     return weights.endswith(SUFFIX) or len(Path(weights).parts) > 1
 
 
-def find_separator(weights: str) -> Path:
+def find_separator(
+    weights: str,
+    key: str = "separation.weights: ",
+    fix: str = "train one and give its path, or set separation.masks to oracle or mixture",
+) -> Path:
     """The file of a separator, given as a path or as the name of one that comes with the package.
+
+    Args:
+        weights: the path or the name.
+        key: the setting that says so, for the error.
+        fix: what to do where the name is none, for the error.
 
     Raises:
         CheckpointError: there is none.
@@ -32,16 +41,13 @@ def find_separator(weights: str) -> Path:
     if is_path(weights):
         if Path(weights).is_file():
             return Path(weights)
-        raise CheckpointError(f"separation.weights: {weights}: no such file; give the path of a separator")
+        raise CheckpointError(f"{key}{weights}: no such file; give the path of a separator")
     known = shipped_separators()
     if weights in known:
         return SHIPPED / f"{weights}{SUFFIX}"
     hint = did_you_mean(weights, known) or ";"
     have = f"known: {', '.join(known)}" if known else "this version comes with none"
-    raise CheckpointError(
-        f"separation.weights: {weights}: no such separator{hint} {have}; train one and give its path, or set "
-        f"separation.masks to oracle or mixture"
-    )
+    raise CheckpointError(f"{key}{weights}: no such separator{hint} {have}; {fix}")
 
 
 def load_separator(config: SeparationConfig, sample_rate: int) -> DPRNNSeparator:

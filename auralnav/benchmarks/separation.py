@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from auralnav.agents.separators import SHIPPED, SUFFIX, is_path, shipped_separators
+from auralnav.agents.separators import SUFFIX, find_separator, shipped_separators
 from auralnav.benchmarks.listening import separated_example, write_example
 from auralnav.benchmarks.measure import Report
 from auralnav.benchmarks.separation_direction import RT60S, direction_rows, front_scenes
@@ -26,7 +26,7 @@ from auralnav.benchmarks.separation_scores import (
 from auralnav.benchmarks.separation_speed import PEERS, separation_speed
 from auralnav.devices import torch_device
 from auralnav.envs.acoustics.sounds import CLASSES
-from auralnav.errors import CheckpointError, ConfigError, did_you_mean
+from auralnav.errors import ConfigError
 from auralnav.separation.separator import DPRNNSeparator
 
 STREAMED = ("2_anechoic", "2_rt60_0.3")
@@ -71,17 +71,10 @@ def open_separator(name: str) -> tuple[DPRNNSeparator, Path]:
         CheckpointError: there is none, or its file is damaged.
         MissingDependencyError: asteroid is not installed.
     """
-    known = shipped_separators()
-    if name in known:
-        path = SHIPPED / f"{name}{SUFFIX}"
-        return DPRNNSeparator.load(path), path
     path = Path(name)
-    if not path.is_file():
-        if is_path(name):
-            raise CheckpointError(f"{name}: no such file; give the path of a separator")
-        have = f"known: {', '.join(known)}" if known else "this version comes with none"
-        hint = did_you_mean(name, known) or ";"
-        raise CheckpointError(f"{name}: no such separator{hint} {have}; or give the path of one's file")
+    # A checkpoint of Asteroid's may lie here under any name.
+    if name in shipped_separators() or not path.is_file():
+        path = find_separator(name, key="", fix="or give the path of one's file")
     ours = path.suffix == SUFFIX
     return (DPRNNSeparator.load(path) if ours else DPRNNSeparator.from_asteroid(path)), path
 
