@@ -41,6 +41,9 @@ MASKED = (
 SEED = ("ipd", "ild", "vol")
 """Names of the features of `cues="seed"`, in their order."""
 
+LEVEL_COLUMN = {"masked": MASKED.index("level"), "seed": SEED.index("vol")}
+"""Which feature says how loud a source is."""
+
 RECENT_SECONDS = 0.045
 """Decay of a bin's recent past, from which onsets stand out."""
 
@@ -123,9 +126,24 @@ class SpatialCues(nn.Module):
             ShapeError: mono sound, another length, no source.
             SoundError: NaN or infinite samples.
         """
+        return self._features(*self._heard(audio, sources))
+
+    def with_mixture(self, audio: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
+        """Features [B, 1 + K, C]: first those of the whole mixture, then `forward`'s, with its arguments and errors."""
+        ears, masks = self._heard(audio, sources)
+        return self._features(ears, torch.cat([torch.ones_like(masks[:, :1]), masks], dim=1))
+
+    def of_mixture(self, audio: torch.Tensor) -> torch.Tensor:
+        """Features [B, 1, C] of the whole mixture [B, 2, n], as `with_mixture` has them; errors as for `forward`."""
+        self.masking.check_audio(audio)
+        ears = self.masking.spectra(audio)
+        return self._features(ears, torch.ones_like(ears[:, :1], dtype=audio.dtype))
+
+    def _heard(self, audio: torch.Tensor, sources: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Spectra of the ears, complex [B, 2, T, F], and the sources' masks [B, K, T, F]."""
         self.masking.check(audio, sources)
         ears = self.masking.spectra(audio)
-        return self._features(ears, self.masking.of_spectra(ears, self.masking.spectra(sources)))
+        return ears, self.masking.of_spectra(ears, self.masking.spectra(sources))
 
     def masks(self, audio: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
         """The masks behind the features: [B, K, F, T] in [0, 1], sum ≤ 1; arguments and errors as for `forward`."""

@@ -129,6 +129,17 @@ def test_the_only_source_has_masks_of_one_and_the_cues_of_the_mixture() -> None:
     assert torch.allclose(of_source, of_mixture, atol=1e-3)
 
 
+@pytest.mark.parametrize("form", ["masked", "seed"])
+def test_the_mixture_stands_beside_its_sources_and_changes_none(form) -> None:
+    audio, sources = scene()
+    cues = SpatialCues(FS, N, form, timbre=16)
+    beside = cues.with_mixture(audio, sources)
+    torch.testing.assert_close(beside[:, 1:], cues(audio, sources), atol=1e-6, rtol=0)
+    torch.testing.assert_close(beside[:, :1], cues.of_mixture(audio), atol=1e-6, rtol=0)
+    of_ones = cues.from_masks(audio, torch.ones(len(audio), 1, 257, 14))
+    torch.testing.assert_close(cues.of_mixture(audio), of_ones, atol=1e-6, rtol=0)
+
+
 def test_cues_through_given_masks_are_those_through_their_own() -> None:
     audio, sources = scene()
     for form in ("masked", "seed"):
