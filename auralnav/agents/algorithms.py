@@ -27,17 +27,20 @@ from auralnav.envs.audio.settings import AudioSettings
 from auralnav.errors import ConfigError
 from auralnav.policies.dueling import DuelingPolicy
 from auralnav.policies.extractors import AuralExtractor, VectorExtractor
+from auralnav.policies.source_set import SourceSetExtractor
+from auralnav.separation.cues import LEVEL_COLUMN
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "silu": nn.SiLU}
 
 
 def choose_device(config: ExperimentConfig, space: spaces.Space) -> str:
-    """`auto` takes a GPU only for networks with convolutions; small ones are faster on the CPU.
+    """`auto` takes a GPU only for networks with convolutions or a separator; small ones are faster on the CPU.
 
     Raises:
         ConfigError: `cuda` is asked for and there is none.
     """
-    small = config.train.device == "auto" and not isinstance(space, spaces.Dict)
+    few_numbers = not isinstance(space, spaces.Dict) or config.separation.separator == "frozen"
+    small = config.train.device == "auto" and few_numbers
     return torch_device("cpu" if small else config.train.device, "train.device").type
 
 
@@ -60,6 +63,13 @@ def policy_parts(config: ExperimentConfig, space: spaces.Space) -> tuple[type[Ba
     if config.separation.separator == "finetune":
         kwargs["features_extractor_class"] = DPRNNExtractor
         kwargs["features_extractor_kwargs"] = _separation_parts(config)
+    elif config.separates:
+        kwargs["features_extractor_class"] = SourceSetExtractor
+        kwargs["features_extractor_kwargs"] = {
+            "sources": config.separation.sources,
+            "level": LEVEL_COLUMN[config.separation.cues],
+            "standardise": config.policy.standardise,
+        }
     elif is_dict:
         kwargs["features_extractor_class"] = AuralExtractor
         kwargs["features_extractor_kwargs"] = {
@@ -88,6 +98,7 @@ def _separation_parts(config: ExperimentConfig) -> dict[str, Any]:
     return {
         "separator": load_separator(config.separation, task.fs),
         "cues": make_cues(config.separation, task),
+        "standardise": config.policy.standardise,
     }
 
 

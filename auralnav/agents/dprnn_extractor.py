@@ -9,47 +9,76 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
-from auralnav.agents.source_cues import AUDIO, FULL_SCALE
+from auralnav.agents.source_cues import AUDIO, FULL_SCALE, HEADING, mixture_columns, row_names
 from auralnav.errors import ShapeError
-from auralnav.separation.cues import SpatialCues
+from auralnav.policies.extractors import RunningStandardiser
+from auralnav.policies.source_set import loudest_first
+from auralnav.separation.bearing import SUMS, with_bearing
+from auralnav.separation.cues import LEVEL_COLUMN, SpatialCues
 from auralnav.separation.separator import DPRNNSeparator
 
 
 class DPRNNExtractor(BaseFeaturesExtractor):
-    """Features of stacked steps of sound: each step's cues of each source, and the flat parts of the observation.
+    """Features of stacked steps of sound: what a `SourceSetExtractor` makes of a frozen separator's rows.
 
-    The k steps of a stack are one window for the separator. Its estimates are put in the order of their energy over
-    the window, the loudest first, so that what a source is called does not change within a stack.
+    The k steps of a stack are one window for the separator, and all that bearings are followed over.
 
     Args:
-        observation_space: a Dict of `audio` [2k, n], 16-bit full scale, the newest step's ears last, and flat parts.
+        observation_space: a Dict of `audio` [2k, n], 16-bit full scale, the newest step's ears last, `heading` [k, 2],
+            and flat parts.
         separator: copied, so that a network and its target have one each; the copy's weights are learned.
         cues: features of the estimates, for blocks of n samples.
+        standardise: all that comes out passes a `RunningStandardiser`.
 
     Raises:
         ShapeError: no such observation.
     """
 
-    def __init__(self, observation_space: spaces.Dict, separator: DPRNNSeparator, cues: SpatialCues) -> None:
-        sound = observation_space.spaces.get(AUDIO)
-        shape = () if sound is None else sound.shape or ()
-        if len(shape) != 2 or shape[0] % 2:
-            raise ShapeError(f"{AUDIO}: {sound} is no stack of steps of two ears; give a Box of shape [2k, n]")
-        flat = {key: part for key, part in observation_space.spaces.items() if key != AUDIO}
-        size = sum(int(torch.Size(part.shape or ()).numel()) for part in flat.values())
-        per_step = separator.config.sources * len(cues.names)
-        super().__init__(observation_space, size + shape[0] // 2 * per_step)
-        self._flat = list(flat)
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        separator: DPRNNSeparator,
+        cues: SpatialCues,
+        standardise: bool = False,
+    ) -> None:
+        sound, heading = (_shape(observation_space, key) for key in (AUDIO, HEADING))
+        if len(sound) != 2 or sound[0] % 2:
+            raise ShapeError(f"{AUDIO}: {list(sound)} is no stack of steps of two ears; give a Box of shape [2k, n]")
+        count = sound[0] // 2
+        if heading != (count, 2):
+            raise ShapeError(f"{HEADING}: {list(heading)} is no stack of headings; give a Box of shape [{count}, 2]")
+        flat = [key for key in observation_space.spaces if key not in (AUDIO, HEADING)]
+        size = sum(int(torch.Size(_shape(observation_space, key)).numel()) for key in flat)
+        per_step = separator.config.sources * len(row_names(cues)) + len(mixture_columns(cues))
+        super().__init__(observation_space, size + count * per_step)
+        self._flat = flat
         self.separator, self.cues = deepcopy(separator), deepcopy(cues)
+        self.standardiser = RunningStandardiser(self.features_dim) if standardise else None
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        """Features [B, flat + k · K · C]: the flat parts, then the cues step after step, source after source."""
+        """Features [B, features_dim]: the flat parts, the mixture of all steps, then the sources, loudest now first."""
         steps = (observations[AUDIO] / FULL_SCALE).unflatten(1, (-1, 2))  # [B, k, 2, n]
-        batch, count, _, samples = steps.shape
+        count, samples = steps.shape[1], steps.shape[3]
         estimates = self.separator(steps.transpose(1, 2).flatten(2))  # [B, K, k·n]
-        order = estimates.detach().square().sum(dim=-1).argsort(dim=1, descending=True, stable=True)
-        estimates = estimates.gather(1, order.unsqueeze(-1).expand_as(estimates))
         parts = estimates.unflatten(2, (count, samples)).transpose(1, 2)  # [B, k, K, n]
-        cues = self.cues(steps.flatten(0, 1), parts.flatten(0, 1))
+        cues = self.cues.with_mixture(steps.flatten(0, 1), parts.flatten(0, 1)).unflatten(0, (-1, count))
+        rows = self._followed(cues, observations[HEADING]) if self.cues.cues == "masked" else cues
+        mixture = rows[:, :, 0, mixture_columns(self.cues)]
+        sources = loudest_first(rows[:, :, 1:], LEVEL_COLUMN[self.cues.cues])
         flat = [observations[key].flatten(1) for key in self._flat]
-        return torch.cat([*flat, cues.reshape(batch, -1)], dim=1)
+        features = torch.cat([*flat, mixture.flatten(1), sources.flatten(1)], dim=1)
+        return features if self.standardiser is None else self.standardiser(features)
+
+    def _followed(self, cues: Tensor, headings: Tensor) -> Tensor:
+        """Cues [B, k, 1 + K, C] with the bearings that the steps up to each one tell."""
+        sums, steps = cues.new_zeros(len(cues), cues.shape[2], SUMS), []
+        for step, heading in zip(cues.unbind(dim=1), headings.unbind(dim=1), strict=True):
+            rows, sums = with_bearing(step, sums, heading)
+            steps.append(rows)
+        return torch.stack(steps, dim=1)
+
+
+def _shape(space: spaces.Dict, key: str) -> tuple[int, ...]:
+    """The shape of a part, () where there is none."""
+    part = space.spaces.get(key)
+    return () if part is None else part.shape or ()

@@ -8,7 +8,7 @@ the policy's own network hears the sound, which the replay keeps as 16-bit numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast
 
@@ -25,10 +25,13 @@ from auralnav.envs.audio.env import AudioEnv
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.vector import AudioVectorEnv
 from auralnav.errors import ConfigError
+from auralnav.separation.bearing import BEARING, SUMS, with_bearing
 from auralnav.separation.cues import SpatialCues
 from auralnav.separation.streaming import StreamingSeparator
 
 AUDIO = "audio"
+HEADING = "heading"
+MIXTURE = "mixture"
 SOURCES = "sources"
 FULL_SCALE = 32767  # the 16-bit number of a sample at 1
 
@@ -60,7 +63,11 @@ class Listener(Protocol):
 
 
 class SourceCues:
-    """Cues of each source of N worlds: `sources` float32 [K · C] in [−1, 1] in the place of `audio`.
+    """Cues of each source of N worlds, `sources` float32 [K, C] in [−1, 1], in the place of `audio`.
+
+    A row holds the source's spatial cues, its timbre if wanted, and (not with the seed's cues, which have no azimuth)
+    its bearing. Beside the rows stands `mixture`, the same of the whole sound without timbre. With `masks: mixture` it
+    is the first row of `sources`, and the other rows are zeros.
 
     Args:
         config: which masks, which cues, how many rows K.
@@ -94,40 +101,56 @@ class SourceCues:
             if config.threads > 1 and device.type == "cpu":
                 self._threads = ThreadPoolExecutor(config.threads)
         self._ranks = np.zeros((self.num_envs, settings.num_sources + settings.distractors), np.int64)
-        self._features = np.zeros((self.num_envs, config.sources, len(self._cues.names)), np.float32)
-        self.space = _replaced(space, SOURCES, spaces.Box(-1.0, 1.0, (self._features[0].size,), np.float32))
+        # The newest of every world: a row of the mixture, then one of each source.
+        rows = (self.num_envs, 1 + config.sources)
+        self._features = np.zeros((*rows, len(row_names(self._cues))), np.float32)
+        self._sums = np.zeros((*rows, SUMS), np.float32)
+        self.space = _replaced(space, {
+            key: spaces.Box(-1.0, 1.0, part.shape[1:], np.float32) for key, part in self._parts().items()
+        })  # fmt: skip
 
     def hear(self, observation: Observation, start: np.ndarray, mask: np.ndarray | None = None) -> Observation:
         """See `Listener`; the separation of a world's rows does not depend on the other worlds."""
         new = np.ones(self.num_envs, dtype=bool) if mask is None else mask
         if new.any():
-            self._features[new] = self._measure(observation[AUDIO][new], start[new], new)
+            features = self._measure(observation[AUDIO][new], start[new], new)
+            if self.config.cues == "masked":
+                sums = np.where(start[new, None, None], np.float32(0.0), self._sums[new])
+                heading = observation["agent_info"][new, :2]
+                followed = with_bearing(*(torch.from_numpy(part) for part in (features, sums, heading)))
+                features, self._sums[new] = (part.numpy() for part in followed)
+            self._features[new] = features
         rest = {key: value for key, value in observation.items() if key != AUDIO}
-        return {SOURCES: self._features.reshape(self.num_envs, -1).copy(), **rest}
+        return {**self._parts(), **rest}
+
+    def _parts(self) -> Observation:
+        """Copies of the newest features as the policy sees them."""
+        mixture = self._features[:, 0, mixture_columns(self._cues)]  # fancy indices copy
+        return {MIXTURE: mixture, SOURCES: self._features[:, 1:].copy()}
 
     def _measure(self, sound: np.ndarray, start: np.ndarray, new: np.ndarray) -> np.ndarray:
-        """Features [b, K, C] of the b worlds of `new`."""
+        """Cues [b, 1 + K, C] of the b worlds of `new`, without bearings."""
         if self._stream is not None:
             return self._separated(self._stream, sound, start, np.flatnonzero(new))
         audio = torch.from_numpy(np.ascontiguousarray(sound))
-        features = np.zeros((len(audio), *self._features.shape[1:]), np.float32)
+        features = np.zeros((*self._features[new].shape[:2], len(self._cues.names)), np.float32)
         if self._images is not None:
             mids = self._ranked(self._images(new).mean(axis=2), start, new)
-            features[:, : mids.shape[1]] = self._cues(audio, torch.from_numpy(mids)).numpy()
-        else:  # what is heard is one source: a mask of ones
-            features[:, :1] = self._cues(audio, audio.mean(dim=1, keepdim=True)).numpy()
+            features[:, : 1 + mids.shape[1]] = self._cues.with_mixture(audio, torch.from_numpy(mids)).numpy()
+        else:  # what is heard is one source
+            features[:, :2] = self._cues.of_mixture(audio).numpy()
         return features
 
     def _separated(
         self, stream: StreamingSeparator, sound: np.ndarray, start: np.ndarray, worlds: np.ndarray
     ) -> np.ndarray:
-        """Features [b, K, C] of the b worlds' sound [b, 2, n], their worlds shared between the threads."""
+        """Cues [b, 1 + K, C] of the b worlds' sound [b, 2, n], their worlds shared between the threads."""
 
         def measure(part: np.ndarray) -> np.ndarray:
             with torch.no_grad():  # a thread's own setting
                 audio = torch.from_numpy(sound[part]).to(stream.device)
                 heard = stream.push(audio, torch.from_numpy(start[part]), torch.from_numpy(worlds[part]))
-                return self._cues(heard.audio, heard.sources).cpu().numpy()
+                return self._cues.with_mixture(heard.audio, heard.sources).cpu().numpy()
 
         if self._threads is None:
             return measure(np.arange(len(worlds)))
@@ -147,6 +170,7 @@ class SourceCues:
         """A copy of the newest features, of the true sources' order and of the sound that the separator remembers."""
         return {
             "features": self._features.copy(),
+            "sums": self._sums.copy(),
             "ranks": self._ranks.copy(),
             "stream": None if self._stream is None else self._stream.state(),
         }
@@ -154,6 +178,7 @@ class SourceCues:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a `state()`."""
         self._features[:] = state["features"]
+        self._sums[:] = state["sums"]
         self._ranks[:] = state["ranks"]
         if self._stream is not None:
             self._stream.restore(state["stream"])
@@ -162,6 +187,8 @@ class SourceCues:
 class AudioSteps:
     """The sound of AuralNav worlds, for a policy that separates it: `audio` int16 [2, n], full scale at 32767.
 
+    `heading`, float32 [1, 2], is the odometry's cosine and sine, stacked as the sound is.
+
     Raises:
         ConfigError: worlds without waveforms.
     """
@@ -169,11 +196,15 @@ class AudioSteps:
     def __init__(self, worlds: VectorEnv) -> None:
         space, _ = _waveforms(worlds)
         shape = space[AUDIO].shape or ()
-        self.space = _replaced(space, AUDIO, spaces.Box(-FULL_SCALE, FULL_SCALE, shape, np.int16))
+        self.space = _replaced(space, {
+            AUDIO: spaces.Box(-FULL_SCALE, FULL_SCALE, shape, np.int16),
+            HEADING: spaces.Box(-1.0, 1.0, (1, 2), np.float32),
+        })  # fmt: skip
 
     def hear(self, observation: Observation, start: np.ndarray, mask: np.ndarray | None = None) -> Observation:
         """See `Listener`."""
-        return {**observation, AUDIO: np.rint(observation[AUDIO] * FULL_SCALE).astype(np.int16)}
+        sound = np.rint(observation[AUDIO] * FULL_SCALE).astype(np.int16)
+        return {**observation, AUDIO: sound, HEADING: observation["agent_info"][:, None, :2].copy()}
 
     def state(self) -> dict[str, Any]:
         """Nothing: the frame stacks remember."""
@@ -187,6 +218,17 @@ def make_cues(config: SeparationConfig, settings: AudioSettings) -> SpatialCues:
     """The cues of a config for the sound of some worlds; a measured head is taken for a sphere."""
     head = "none" if settings.head == "none" else "sphere"
     return SpatialCues(settings.fs, settings.block, config.cues, head, config.timbre)
+
+
+def row_names(cues: SpatialCues) -> tuple[str, ...]:
+    """Names of the numbers of a row."""
+    return (*cues.names, *(BEARING if cues.cues == "masked" else ()))
+
+
+def mixture_columns(cues: SpatialCues) -> list[int]:
+    """Those of a row's numbers that the mixture has too: all but the timbre, which follows the cues."""
+    timbre = range(len(cues.names) - cues.timbre, len(cues.names))
+    return [column for column in range(len(row_names(cues))) if column not in timbre]
 
 
 def make_listener(config: ExperimentConfig, worlds: VectorEnv) -> Listener | None:
@@ -262,6 +304,6 @@ def _waveforms(worlds: VectorEnv) -> tuple[spaces.Dict, AudioSettings]:
     return space, settings
 
 
-def _replaced(space: spaces.Dict, key: str, part: spaces.Space) -> spaces.Dict:
-    """A space with another part in the place of the sound."""
-    return spaces.Dict({key: part, **{name: box for name, box in space.spaces.items() if name != AUDIO}})
+def _replaced(space: spaces.Dict, parts: Mapping[str, spaces.Space]) -> spaces.Dict:
+    """A space with other parts in the place of the sound."""
+    return spaces.Dict({**parts, **{name: box for name, box in space.spaces.items() if name != AUDIO}})

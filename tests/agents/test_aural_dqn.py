@@ -20,7 +20,8 @@ from tiny_separator import save_tiny
 from torch import Tensor
 from torch.nn import functional as F
 
-from auralnav.agents.algorithms import build_model
+from auralnav.agents import algorithms
+from auralnav.agents.algorithms import build_model, choose_device
 from auralnav.agents.aural_dqn import SEPARATOR_GROUP, AuralDQN
 from auralnav.agents.evaluate import load_policy_agent, load_zip_agent, record
 from auralnav.agents.frame_replay import FrameReplay
@@ -320,3 +321,36 @@ def test_the_finetune_replay_holds_each_step_of_sound_once_in_sixteen_bits(weigh
     audio = replay.arrays()["observations/audio"]
     assert audio.dtype == np.int16 and audio.shape[2:] == (2, 2000)
     assert replay.nbytes / (replay.rows * 4) < 2 * 2000 * 2 + 100
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "asked"),
+    [
+        ("auralnav-dprnn-dqn", (), "cpu"),
+        ("auralnav-dprnn-mamba-dqn", (), "cpu"),
+        ("auralnav-dprnn-dqn", ("train.device=cuda",), "cuda"),
+        ("auralnav-dprnn-dqn-finetune", (), "auto"),
+    ],
+)
+def test_a_policy_of_a_few_numbers_stays_on_the_cpu_and_one_with_a_separator_does_not(
+    name: str, overrides: tuple[str, ...], asked: str, weights: Path, monkeypatch: pytest.MonkeyPatch
+):
+    wanted: list[str] = []
+
+    def device(which: str, key: str) -> torch.device:
+        wanted.append(which)
+        return torch.device("cpu")
+
+    monkeypatch.setattr(algorithms, "torch_device", device)
+    experiment = small(name, weights, *overrides)
+    choose_device(experiment, make_training_env(experiment).observation_space)
+    assert wanted == [asked]
+
+
+@pytest.mark.parametrize("name", ["auralnav-dprnn-dqn", "auralnav-dprnn-dqn-finetune"])
+def test_features_of_a_separation_are_standardised_where_asked(name: str, weights: Path):
+    experiment = small(name, weights, "policy.standardise=true", "train.total_steps=72", "train.eval_every=0")
+    model: Any = build_model(experiment, make_training_env(experiment))
+    model.learn(72, log_interval=None)
+    standardiser = model.q_net.features_extractor.standardiser
+    assert standardiser.running_rows > 0 and standardiser.running_mean.shape == (model.q_net.features_dim,)

@@ -11,6 +11,7 @@ from tiny_separator import tiny_separator
 from auralnav.agents.dprnn_extractor import DPRNNExtractor
 from auralnav.agents.source_cues import FULL_SCALE
 from auralnav.errors import ShapeError
+from auralnav.separation.bearing import SUMS, with_bearing
 from auralnav.separation.cues import SpatialCues
 
 N, STEPS = 1600, 3
@@ -22,6 +23,7 @@ def space(steps: int = STEPS) -> spaces.Dict:
         {
             "vector": spaces.Box(-1.0, 1.0, (5 * steps,), np.float32),
             "audio": spaces.Box(-FULL_SCALE, FULL_SCALE, (2 * steps, N), np.int16),
+            "heading": spaces.Box(-1.0, 1.0, (steps, 2), np.float32),
         }
     )
 
@@ -33,30 +35,42 @@ def extractor(cues: str = "masked", ears: int = 1) -> DPRNNExtractor:
 def heard(batch: int, seed: int = 0) -> dict[str, torch.Tensor]:
     rng = np.random.default_rng(seed)
     audio = rng.normal(0, 0.05 * FULL_SCALE, (batch, 2 * STEPS, N)).round()
+    angle = rng.uniform(0, 2 * np.pi, (batch, STEPS))
     return {
         "vector": torch.from_numpy(rng.uniform(-1, 1, (batch, 5 * STEPS)).astype(np.float32)),
         "audio": torch.from_numpy(audio.astype(np.float32)),
+        "heading": torch.from_numpy(np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)),
     }
 
 
 @EARS
-def test_features_are_the_flat_parts_and_each_steps_cues_loudest_source_first(ears: int):
-    net, observation = extractor(ears=ears), heard(2)
+@pytest.mark.parametrize("form", ["masked", "seed"])
+def test_features_are_the_flat_parts_the_mixture_and_each_steps_sources_loudest_now_first(ears: int, form: str):
+    net, observation = extractor(form, ears), heard(2)
+    C = 9 if form == "masked" else 3
+    level, told = (6, C + 2) if form == "masked" else (2, C)
     with torch.no_grad():
         features = net(observation)
         sound = observation["audio"] / FULL_SCALE
         # By hand: the steps' ears joined to one window, separated at once.
         window = torch.stack([sound[:, 0::2].flatten(1), sound[:, 1::2].flatten(1)], dim=1)
         estimates = net.separator(window)
-        for row in range(2):
-            estimates[row] = estimates[row][estimates[row].square().sum(-1).argsort(descending=True)]
+        sums, rows, mixture = torch.zeros(2, 3, SUMS), [], []
         for step in range(STEPS):
             part = slice(step * N, (step + 1) * N)
-            cues = net.cues(window[:, :, part], estimates[:, :, part]).flatten(1)
-            at = 5 * STEPS + step * 18
-            torch.testing.assert_close(features[:, at : at + 18], cues, atol=1e-5, rtol=0)
-    assert features.shape == (2, net.features_dim) == (2, 5 * STEPS + STEPS * 2 * 9)
-    torch.testing.assert_close(features[:, : 5 * STEPS], observation["vector"])
+            cues = net.cues(window[:, :, part], estimates[:, :, part])
+            cues = torch.cat([net.cues.of_mixture(window[:, :, part]), cues], dim=1)
+            if form == "masked":
+                cues, sums = with_bearing(cues, sums, observation["heading"][:, step])
+            mixture.append(cues[:, 0])
+            rows.append(cues[:, 1:])
+        order = [[0, 1] if rows[-1][b, 0, level] >= rows[-1][b, 1, level] else [1, 0] for b in range(2)]
+        expected = []
+        for b in range(2):
+            sources = [part[b][order[b]].flatten() for part in rows]
+            expected.append(torch.cat([observation["vector"][b], *(part[b] for part in mixture), *sources]))
+    assert features.shape == (2, net.features_dim) == (2, 5 * STEPS + STEPS * 3 * told)
+    torch.testing.assert_close(features, torch.stack(expected), atol=1e-5, rtol=0)
 
 
 @EARS
@@ -77,7 +91,7 @@ def test_exchanged_ears_mirror_the_cues():
     steps[:, :, 0] = 3 * steps[:, :, 1]
     mirrored = {**observation, "audio": steps.flip(2).flatten(1, 2)}
     with torch.no_grad():
-        one, other = (net(each)[:, 5 * STEPS :].unflatten(1, (STEPS, 2, 3)) for each in (observation, mirrored))
+        one, other = (net(each)[:, 5 * STEPS :].unflatten(1, (STEPS * 3, 3)) for each in (observation, mirrored))
     torch.testing.assert_close(one[..., 1], -other[..., 1], atol=1e-5, rtol=0)  # level difference
     torch.testing.assert_close(one[..., 2], other[..., 2], atol=1e-5, rtol=0)  # level
     assert one[..., 1].abs().max() > 0.01
@@ -90,7 +104,8 @@ def test_silence_and_the_time_before_an_episode_have_no_cues(ears: int):
     observation["audio"][1, : 2 * (STEPS - 1)] = 0.0
     features = net(observation)
     assert not features[0, 5 * STEPS :].any()
-    assert not features[1, 5 * STEPS : 5 * STEPS + 18].any() and features[1, -18:].any()
+    rows = features[1, -STEPS * 2 * 11 :].unflatten(0, (STEPS, 2, 11))
+    assert not rows[: STEPS - 1].any() and rows[-1].any()
     features.sum().backward()
     assert all(torch.isfinite(weight.grad).all() for weight in net.separator.parameters() if weight.grad is not None)
 
@@ -116,8 +131,14 @@ def test_each_extractor_has_its_own_copy():
 
 @pytest.mark.parametrize("shape", [(N,), (3, N), None])
 def test_another_observation_is_refused(shape: tuple[int, ...] | None):
-    parts: dict[str, spaces.Space] = {"vector": spaces.Box(-1, 1, (5,), np.float32)}
+    parts: dict[str, spaces.Space] = {"heading": spaces.Box(-1, 1, (1, 2), np.float32)}
     if shape is not None:
         parts["audio"] = spaces.Box(-1, 1, shape, np.float32)
     with pytest.raises(ShapeError, match="two ears"):
+        DPRNNExtractor(spaces.Dict(parts), tiny_separator(), SpatialCues(16_000, N))
+
+
+def test_headings_that_do_not_fit_the_sound_are_refused():
+    parts = {**space().spaces, "heading": spaces.Box(-1, 1, (STEPS + 1, 2), np.float32)}
+    with pytest.raises(ShapeError, match=r"give a Box of shape \[3, 2\]"):
         DPRNNExtractor(spaces.Dict(parts), tiny_separator(), SpatialCues(16_000, N))

@@ -33,11 +33,12 @@ ACTIONS = np.random.default_rng(0).integers(0, 4, (6, 4))
 
 
 def heard(device: str) -> list[np.ndarray]:
-    """Cues of all sources over some steps."""
+    """Rows [4, 1 + K, C] of the mixture and of all sources over some steps."""
     experiment = parse_config(TEXT, (f"separation.device={device}",))
     worlds = make_worlds(experiment.env)
     env = HeardWorlds(worlds, SourceCues(experiment.separation, worlds))
-    return [env.reset(seed=0)[0]["sources"], *(env.step(row)[0]["sources"] for row in ACTIONS)]
+    observations = [env.reset(seed=0)[0], *(env.step(row)[0] for row in ACTIONS)]
+    return [np.concatenate([seen["mixture"][:, None], seen["sources"]], axis=1) for seen in observations]
 
 
 def test_cues_are_those_of_the_cpu_and_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -45,6 +45,15 @@ def heard_worlds(experiment: ExperimentConfig) -> HeardWorlds:
     return HeardWorlds(worlds, SourceCues(experiment.separation, worlds))
 
 
+def assert_same(mine: Any, its: Any, atol: float = 0.0) -> None:
+    """Observations, or what else is an array or a dict of arrays."""
+    if not isinstance(mine, dict):
+        mine, its = {"": mine}, {"": its}
+    assert mine.keys() == its.keys()
+    for key, part in mine.items():
+        np.testing.assert_allclose(part, its[key], rtol=0, atol=atol, err_msg=key)
+
+
 ROWS = np.random.default_rng(0).integers(0, 4, (11, 3))
 
 
@@ -53,9 +62,10 @@ ROWS = np.random.default_rng(0).integers(0, 4, (11, 3))
 def test_observations_lie_in_the_declared_space(masks: str, cues: str, weights: Path):
     env = heard_worlds(config(f"separation.masks={masks}", f"separation.cues={cues}", f"separation.weights={weights}"))
     space = env.single_observation_space
-    assert isinstance(space, spaces.Dict) and set(space.spaces) == {"sources", "agent_info"}
-    assert space["sources"].shape == (2 * (9 if cues == "masked" else 3),)
-    assert space["sources"].dtype == np.float32
+    assert isinstance(space, spaces.Dict) and set(space.spaces) == {"mixture", "sources", "agent_info"}
+    columns = 9 + 2 if cues == "masked" else 3
+    assert space["sources"].shape == (2, columns) and space["mixture"].shape == (columns,)
+    assert space["sources"].dtype == space["mixture"].dtype == np.float32
     observations = [env.reset(seed=0)[0]] + [env.step(row)[0] for row in ROWS[:3]]
     for observation in observations:
         assert env.observation_space.contains(observation)
@@ -71,10 +81,11 @@ def test_a_timbre_is_added_to_every_row_and_nothing_else_changes(masks: str, cue
     observations = [[env.reset(seed=0)[0]] + [env.step(row)[0] for row in ROWS[:3]] for env in (plain, more)]
     for few, many in zip(*observations, strict=True):
         assert more.observation_space.contains(many)
-        rows = many["sources"].reshape(3, 2, count + 16)
-        np.testing.assert_array_equal(rows[..., :count], few["sources"].reshape(3, 2, count))
+        rows, timbre = many["sources"], slice(count, count + 16)
+        np.testing.assert_array_equal(np.delete(rows, timbre, axis=2), few["sources"])
+        np.testing.assert_array_equal(many["mixture"], few["mixture"])
         silent = ~rows[..., :count].any(axis=2)
-        assert not rows[silent].any() and rows[~silent][:, count:].any(axis=1).all()
+        assert not rows[silent, timbre].any() and rows[~silent, timbre].any(axis=1).all()
 
 
 @pytest.mark.parametrize("masks", ["learned", "oracle"])
@@ -90,7 +101,8 @@ def test_single_worlds_side_by_side_are_observed_as_native_ones(masks: str, weig
     observations = [worlds.reset(seed=3)[0] for worlds in (native, single)]
     for row in ROWS[:3, :2]:
         both = [each.hear(seen, row < 0) for each, seen in zip(listeners, observations, strict=True)]
-        np.testing.assert_array_equal(both[0]["sources"], both[1]["sources"])
+        for key in ("mixture", "sources"):
+            np.testing.assert_array_equal(both[0][key], both[1][key])
         observations = [worlds.step(row)[0] for worlds in (native, single)]
     single.close()
     native.close()
@@ -107,24 +119,25 @@ def test_a_terminal_observation_is_separated_with_its_own_episode_and_the_next_o
     def features(stream: StreamingSeparator, audio: np.ndarray, start: bool) -> np.ndarray:
         with torch.no_grad():
             heard = stream.push(torch.from_numpy(audio[None]), torch.tensor([start]))
-            return by_hand._cues(heard.audio, heard.sources).numpy().reshape(-1)
+            return by_hand._cues(heard.audio, heard.sources).numpy()[0]
 
     streams = [StreamingSeparator(tiny_separator(), 4000, 0.75) for _ in range(3)]
-    mine, sound = env.reset(), raw.reset()
+    mine, sound = cast(Any, env.reset()), cast(Any, raw.reset())
     for world in range(3):
-        first = features(streams[world], sound["audio"][world], True)  # type: ignore[index,call-overload]
-        np.testing.assert_allclose(mine["sources"][world], first, atol=1e-5)  # type: ignore[index,call-overload]
+        first = features(streams[world], sound["audio"][world], True)
+        np.testing.assert_allclose(mine["sources"][world][:, :9], first, atol=1e-5)
     ended = 0
     for row in ROWS:
-        mine, _, dones, infos = env.step(row)
-        sound, _, _, raw_infos = raw.step(row)
+        mine, _, dones, infos = cast(Any, env.step(row))
+        sound, _, _, raw_infos = cast(Any, raw.step(row))
         for world in range(3):
             if dones[world]:
                 ended += 1
                 last = features(streams[world], raw_infos[world]["terminal_observation"]["audio"], False)
-                np.testing.assert_allclose(infos[world]["terminal_observation"]["sources"], last, atol=1e-5)
-            expected = features(streams[world], sound["audio"][world], bool(dones[world]))  # type: ignore[index,call-overload]
-            np.testing.assert_allclose(mine["sources"][world], expected, atol=1e-5)  # type: ignore[index,call-overload]
+                final = infos[world]["terminal_observation"]["sources"]
+                np.testing.assert_allclose(final[:, :9], last, atol=1e-5)
+            expected = features(streams[world], sound["audio"][world], bool(dones[world]))
+            np.testing.assert_allclose(mine["sources"][world][:, :9], expected, atol=1e-5)
     assert ended >= 6
 
 
@@ -141,7 +154,7 @@ def test_evaluation_sees_what_training_sees(masks: str, weights: Path):
 
         def predict(self, observation: np.ndarray, memory: Any, start: np.ndarray, deterministic: bool):
             self.seen.append((observation, start))
-            return np.full(len(observation), len(self.seen) % 4), memory
+            return np.full(len(start), len(self.seen) % 4), memory
 
     env = make_training_env(experiment.model_copy(update={"env": experiment.env.model_copy(
         update={"num_envs": 1, "split": "test"})}))  # fmt: skip
@@ -151,7 +164,7 @@ def test_evaluation_sees_what_training_sees(masks: str, weights: Path):
     observation = env.reset()
     for number, (seen, begins) in enumerate(policy.seen):
         assert begins[0] == (number == 0)
-        np.testing.assert_array_equal(observation, seen)
+        assert_same(observation, seen)
         observation, _, dones, _ = env.step(np.array([(number + 1) % 4]))
     assert dones[0]
 
@@ -168,7 +181,7 @@ def test_worlds_continue_bit_for_bit_from_the_bytes_of_their_state(masks: str, w
     other.restore(decode(encode(env.state()), "state")[0])
     for row in ROWS[6:]:
         for mine, its in zip(env.step(row)[:3], other.step(row)[:3], strict=True):
-            np.testing.assert_array_equal(mine, its)
+            assert_same(mine, its)
 
 
 def test_true_images_tell_left_from_right_and_the_mixture_is_one_source():
@@ -180,14 +193,38 @@ def test_true_images_tell_left_from_right_and_the_mixture_is_one_source():
     mixed = heard_worlds(config("env.id=AuralNav-Anechoic-v0", "env.head=sphere", "env.num_envs=1"))
     # Far to the right, near to the left: the louder one comes first, and stays there when the other one is nearer.
     places = {"pose": (4.0, 4.0, 0.0), "sources": [[4.2, 0.7], [4.2, 5.2]]}
-    rows = env.reset(seed=0, options=places)[0]["sources"].reshape(3, 9)
+    rows = env.reset(seed=0, options=places)[0]["sources"][0]
     assert rows[0, 7] > 0.7 and rows[1, 7] < -0.7, "lateral angles of two sources, by true masks"
     assert not rows[2].any(), "a row that no source needs"
     for action in (3, 3, 3, 0, 0, 0, 0, 2, 2, 2):  # two metres to the right, facing as before
-        rows = env.step(np.array([action]))[0]["sources"].reshape(3, 9)
+        rows = env.step(np.array([action]))[0]["sources"][0]
     assert rows[0, 7] > 0.7 and rows[1, 7] < -0.7 and rows[1, 6] > rows[0, 6] + 0.02
-    whole = mixed.reset(seed=0, options=places)[0]["sources"].reshape(2, 9)
-    assert abs(whole[0, 7]) <= 1 and whole[0].any() and not whole[1].any()
+    whole = mixed.reset(seed=0, options=places)[0]
+    assert whole["sources"][0, 0].any() and not whole["sources"][0, 1].any()
+    np.testing.assert_array_equal(whole["sources"][:, 0], whole["mixture"])
+    np.testing.assert_allclose(env.reset(seed=0, options=places)[0]["mixture"], whole["mixture"], atol=1e-6)
+
+
+def test_turning_tells_a_source_behind_from_one_in_front_and_an_episode_begins_without_bearings():
+    """The two are heard alike; by their bearings, ahead and left, they are told apart after a turn."""
+    experiment = config(
+        "env.id=AuralNav-Anechoic-v0", "env.head=sphere", "env.num_envs=2", "separation.masks=oracle",
+        "separation.sources=2", "env.horizon=3",
+    )  # fmt: skip
+    env = heard_worlds(experiment)
+    ahead, left = 9, 10
+    # 27° to the left in front, and the mirror image on the other side of the room.
+    places = {"pose": (4.0, 4.0, 0.0), "sources": [[6.0, 5.0], [1.5, 5.25]]}
+    first = env.reset(seed=0, options=places)[0]["sources"]
+    assert np.abs(first[..., ahead]).max() < 1e-6, "no turn, no front"
+    assert (first[..., left] > 0.3).all(), "both to the left"
+    for _ in range(2):  # 60° to the left
+        turned = env.step(np.full(2, 2))[0]["sources"]
+    bearings = np.degrees(np.arctan2(turned[0, :, left], turned[0, :, ahead]))
+    np.testing.assert_allclose(sorted(bearings), [26.6 - 60, 153.4 - 60], atol=12)
+    again = env.reset(options={"reset_mask": np.array([True, False])})[0]["sources"]
+    assert np.abs(again[0, :, ahead]).max() < 1e-6, "another episode"
+    np.testing.assert_array_equal(again[1], turned[1])
 
 
 def test_threads_share_the_worlds_and_change_nothing(weights: Path):
@@ -197,16 +234,16 @@ def test_threads_share_the_worlds_and_change_nothing(weights: Path):
     )
     for env in (alone, shared):
         env.seed(2)
-    np.testing.assert_allclose(alone.reset(), shared.reset(), atol=1e-6)
+    assert_same(alone.reset(), shared.reset(), atol=1e-6)
     resumed.reset()
     ended = 0
     for number, row in enumerate(ROWS):
         mine, theirs = alone.step(row), shared.step(row)
-        np.testing.assert_allclose(mine[0], theirs[0], atol=1e-6)
+        assert_same(mine[0], theirs[0], atol=1e-6)
         if number > 5:
-            np.testing.assert_allclose(resumed.step(row)[0], mine[0], atol=1e-6)
+            assert_same(resumed.step(row)[0], mine[0], atol=1e-6)
         if number == 5:
-            resumed.restore(shared.state())
+            resumed.restore(cast(Any, shared.state()))
         ended += int(mine[2].sum())
     assert ended
 
