@@ -28,6 +28,7 @@ class DPRNNExtractor(BaseFeaturesExtractor):
             and flat parts.
         separator: copied, so that a network and its target have one each; the copy's weights are learned.
         cues: features of the estimates, for blocks of n samples.
+        loudest: of how many sources, the loudest now first.
         standardise: all that comes out passes a `RunningStandardiser`.
 
     Raises:
@@ -39,6 +40,7 @@ class DPRNNExtractor(BaseFeaturesExtractor):
         observation_space: spaces.Dict,
         separator: DPRNNSeparator,
         cues: SpatialCues,
+        loudest: int,
         standardise: bool = False,
     ) -> None:
         sound, heading = (_shape(observation_space, key) for key in (AUDIO, HEADING))
@@ -49,9 +51,9 @@ class DPRNNExtractor(BaseFeaturesExtractor):
             raise ShapeError(f"{HEADING}: {list(heading)} is no stack of headings; give a Box of shape [{count}, 2]")
         flat = [key for key in observation_space.spaces if key not in (AUDIO, HEADING)]
         size = sum(int(torch.Size(_shape(observation_space, key)).numel()) for key in flat)
-        per_step = separator.config.sources * len(row_names(cues)) + len(mixture_columns(cues))
+        per_step = loudest * len(row_names(cues)) + len(mixture_columns(cues))
         super().__init__(observation_space, size + count * per_step)
-        self._flat = flat
+        self._flat, self._loudest = flat, loudest
         self.separator, self.cues = deepcopy(separator), deepcopy(cues)
         self.standardiser = RunningStandardiser(self.features_dim) if standardise else None
 
@@ -64,7 +66,7 @@ class DPRNNExtractor(BaseFeaturesExtractor):
         cues = self.cues.with_mixture(steps.flatten(0, 1), parts.flatten(0, 1)).unflatten(0, (-1, count))
         rows = self._followed(cues, observations[HEADING]) if self.cues.cues == "masked" else cues
         mixture = rows[:, :, 0, mixture_columns(self.cues)]
-        sources = loudest_first(rows[:, :, 1:], LEVEL_COLUMN[self.cues.cues])
+        sources = loudest_first(rows[:, :, 1:], LEVEL_COLUMN[self.cues.cues], self._loudest)
         flat = [observations[key].flatten(1) for key in self._flat]
         features = torch.cat([*flat, mixture.flatten(1), sources.flatten(1)], dim=1)
         return features if self.standardiser is None else self.standardiser(features)

@@ -140,10 +140,19 @@ class SeparationConfig(Strict):
     cues: Literal["masked", "seed"] = "masked"
     timbre: Literal[0, 16] = 0  # numbers a row says what its source sounds like with: its level in bands
     sources: Annotated[int, Field(ge=1, le=8)] = 4  # rows of cues; with learned masks the separator's outputs
+    loudest: Annotated[int, Field(ge=1, le=8)] = 1  # rows that the network looks at: of the sources loudest now
     window_seconds: PositiveFloat = 0.75  # frozen: sound that the separator hears, the step's own included
     device: Literal["auto", "cpu", "cuda"] = "cpu"  # frozen: where the separator runs
     threads: PositiveInt = 1  # frozen, on the CPU: among which the worlds are shared
     learning_rate: PositiveFloat = 1e-5  # finetune: of the separator; falls as the learner's does
+
+    @model_validator(mode="after")
+    def _as_many_rows_as_there_are(self) -> SeparationConfig:
+        if self.loudest > self.sources:
+            raise ValueError(
+                f"separation.loudest: {self.loudest} of {self.sources} sources; give at most {self.sources}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _gradients_need_a_separator(self) -> SeparationConfig:

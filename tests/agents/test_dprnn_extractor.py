@@ -28,8 +28,8 @@ def space(steps: int = STEPS) -> spaces.Dict:
     )
 
 
-def extractor(cues: str = "masked", ears: int = 1) -> DPRNNExtractor:
-    return DPRNNExtractor(space(), tiny_separator(ears=ears), SpatialCues(16_000, N, cues))  # type: ignore[arg-type]
+def extractor(cues: str = "masked", ears: int = 1, loudest: int = 2) -> DPRNNExtractor:
+    return DPRNNExtractor(space(), tiny_separator(ears=ears), SpatialCues(16_000, N, cues), loudest)  # type: ignore[arg-type]
 
 
 def heard(batch: int, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -71,6 +71,18 @@ def test_features_are_the_flat_parts_the_mixture_and_each_steps_sources_loudest_
             expected.append(torch.cat([observation["vector"][b], *(part[b] for part in mixture), *sources]))
     assert features.shape == (2, net.features_dim) == (2, 5 * STEPS + STEPS * 3 * told)
     torch.testing.assert_close(features, torch.stack(expected), atol=1e-5, rtol=0)
+
+
+def test_only_the_loudest_now_is_looked_at_where_so_asked():
+    torch.manual_seed(0)
+    one, both = extractor(loudest=1), extractor()
+    one.load_state_dict(both.state_dict())
+    with torch.no_grad():
+        few, all_of_them = one(heard(3)), both(heard(3))
+    before = STEPS * (5 + 11)
+    assert few.shape == (3, one.features_dim) == (3, before + STEPS * 11)
+    loudest = all_of_them[:, before:].unflatten(1, (STEPS, 2, 11))[:, :, 0].flatten(1)
+    torch.testing.assert_close(few[:, before:], loudest, atol=1e-6, rtol=0)
 
 
 @EARS
@@ -121,7 +133,7 @@ def test_gradients_reach_every_weight_of_the_separator(ears: int):
 
 def test_each_extractor_has_its_own_copy():
     separator, cues = tiny_separator(), SpatialCues(16_000, N)
-    first, second = (DPRNNExtractor(space(), separator, cues) for _ in range(2))
+    first, second = (DPRNNExtractor(space(), separator, cues, 2) for _ in range(2))
     with torch.no_grad():
         next(first.separator.parameters()).add_(1.0)
     kept = zip(second.separator.parameters(), separator.parameters(), strict=True)
@@ -135,10 +147,10 @@ def test_another_observation_is_refused(shape: tuple[int, ...] | None):
     if shape is not None:
         parts["audio"] = spaces.Box(-1, 1, shape, np.float32)
     with pytest.raises(ShapeError, match="two ears"):
-        DPRNNExtractor(spaces.Dict(parts), tiny_separator(), SpatialCues(16_000, N))
+        DPRNNExtractor(spaces.Dict(parts), tiny_separator(), SpatialCues(16_000, N), 2)
 
 
 def test_headings_that_do_not_fit_the_sound_are_refused():
     parts = {**space().spaces, "heading": spaces.Box(-1, 1, (STEPS + 1, 2), np.float32)}
     with pytest.raises(ShapeError, match=r"give a Box of shape \[3, 2\]"):
-        DPRNNExtractor(spaces.Dict(parts), tiny_separator(), SpatialCues(16_000, N))
+        DPRNNExtractor(spaces.Dict(parts), tiny_separator(), SpatialCues(16_000, N), 2)

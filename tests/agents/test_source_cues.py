@@ -284,6 +284,8 @@ def test_the_real_separator_is_asked_once_a_step_for_all_worlds(weights: Path, m
         (("separation.masks=orcale",), "did you mean oracle"),
         (("separation.separator=frozzen",), "did you mean frozen"),
         (("separation.sources=9",), "at most 8"),
+        (("separation.loudest=3",), "3 of 2 sources; give at most 2"),
+        (("separation.loudest=0",), "at least 1"),
         (("separation.timbre=8",), "got 8, wanted 0 or 16"),
         (("separation.separator=finetune",), "mixture has nothing to learn"),
         (("separation.masks=learned", "separation.separator=finetune", "algorithm=ppo"), "use frozen"),

@@ -30,18 +30,20 @@ def observation(batch: int = 6) -> dict[str, torch.Tensor]:
 def test_sources_are_ordered_by_their_newest_level_and_keep_their_histories():
     rows = torch.rand(1, H, K, C, generator=torch.Generator().manual_seed(1))
     rows[0, -1, :, LEVEL] = torch.tensor([0.2, 0.9, 0.0, 0.5])
-    torch.testing.assert_close(loudest_first(rows, LEVEL), rows[:, :, [1, 3, 0, 2]], rtol=0, atol=0)
+    for count in range(1, K + 1):
+        expected = rows[:, :, [1, 3, 0, 2][:count]]
+        torch.testing.assert_close(loudest_first(rows, LEVEL, count), expected, rtol=0, atol=0)
 
 
 def test_equally_loud_sources_keep_their_order():
     rows = torch.rand(2, H, K, C)
     rows[:, -1, :, LEVEL] = 0.0
-    torch.testing.assert_close(loudest_first(rows, LEVEL), rows, rtol=0, atol=0)
+    torch.testing.assert_close(loudest_first(rows, LEVEL, K), rows, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("standardise", [False, True])
 def test_the_order_of_the_sources_changes_nothing(standardise: bool):
-    net, seen = SourceSetExtractor(space(), K, LEVEL, standardise), observation()
+    net, seen = SourceSetExtractor(space(), K, LEVEL, K, standardise), observation()
     net(seen)  # statistics, where it gathers some
     net.eval()
     mixed = seen["sources"].unflatten(1, (H, K))[:, :, [2, 0, 3, 1]].flatten(1, 2)
@@ -54,7 +56,7 @@ def test_the_order_of_the_sources_changes_nothing(standardise: bool):
 
 
 def test_a_row_of_zeros_comes_last_and_one_source_is_always_first():
-    net, seen = SourceSetExtractor(space(), K, LEVEL), observation()
+    net, seen = SourceSetExtractor(space(), K, LEVEL, K), observation()
     alone = torch.zeros(6, H, K, C)
     alone[:, :, 2] = seen["sources"].unflatten(1, (H, K))[:, :, 2]
     rows = net({**seen, "sources": alone.flatten(1, 2)})[:, 7:].unflatten(1, (H, K, C))
@@ -62,8 +64,16 @@ def test_a_row_of_zeros_comes_last_and_one_source_is_always_first():
     assert not rows[:, :, 1:].any()
 
 
+def test_only_the_loudest_are_looked_at_where_so_asked():
+    seen = observation()
+    whole, part = (SourceSetExtractor(space(), K, LEVEL, count) for count in (K, 2))
+    rows = whole(seen)[:, 7:].unflatten(1, (H, K, C))
+    assert part.features_dim == 7 + H * 2 * C
+    torch.testing.assert_close(part(seen)[:, 7:], rows[:, :, :2].flatten(1), rtol=0, atol=0)
+
+
 def test_standardised_features_have_mean_zero_and_variance_one():
-    net, seen = SourceSetExtractor(space(), K, LEVEL, standardise=True), observation(400)
+    net, seen = SourceSetExtractor(space(), K, LEVEL, K, standardise=True), observation(400)
     features = net(seen)
     assert features.mean(dim=0).abs().max() < 1e-4
     torch.testing.assert_close(features.std(dim=0, correction=0), torch.ones(net.features_dim), rtol=0, atol=1e-2)
@@ -72,7 +82,7 @@ def test_standardised_features_have_mean_zero_and_variance_one():
 @pytest.mark.parametrize("shape", [(H * K + 1, C), (H * K * C,), (H, K, C), (H * K, LEVEL)])
 def test_other_rows_are_refused(shape: tuple[int, ...]):
     with pytest.raises(ShapeError, match="give rows of 4 sources") as error:
-        SourceSetExtractor(space(shape), K, LEVEL)
+        SourceSetExtractor(space(shape), K, LEVEL, K)
     assert "\n" not in str(error.value)
     with pytest.raises(ShapeError, match="sources: None"):
-        SourceSetExtractor(spaces.Dict({"vector": space()["vector"]}), K, LEVEL)
+        SourceSetExtractor(spaces.Dict({"vector": space()["vector"]}), K, LEVEL, K)
