@@ -34,6 +34,7 @@ class RunFolder:
         self.policy = path / "policy.safetensors"
         self.training = path / "training.json"
         self.separator = path / "separator.safetensors"
+        self.initial = path / "initial.safetensors"
         self.metrics = path / "metrics.csv"
         self.eval = path / "eval"
         self.best_policy = self.eval / "best.safetensors"

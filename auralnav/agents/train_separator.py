@@ -1,17 +1,19 @@
 """Train a separator in a run folder: the training itself is `auralnav.separation.training`, this saves and resumes it.
 
 separator.safetensors   the best averaged weights so far by the validation's score (the newest without validations)
+initial.safetensors     the weights it began with, where `train.initial` names some
 eval/validation.json    one row a validation
 pools/                  rooms and sounds of the training, made anew where they are missing: no need to carry them
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from stable_baselines3.common.logger import Logger
@@ -20,6 +22,7 @@ from auralnav.agents.progress import TrainingProgress
 from auralnav.agents.resume_store import Manifest
 from auralnav.agents.run_folder import RunFolder
 from auralnav.agents.run_logger import run_logger
+from auralnav.agents.separators import find_separator
 from auralnav.agents.tensor_tree import decode, encode
 from auralnav.agents.training_guards import (
     deterministic_torch,
@@ -31,7 +34,7 @@ from auralnav.configs.separator import SeparatorExperiment
 from auralnav.devices import torch_device
 from auralnav.envs.acoustics.head import spherical_head
 from auralnav.envs.acoustics.tail import noise_bank
-from auralnav.files import write_json
+from auralnav.files import write_bytes, write_json
 from auralnav.separation.clip_pool import clip_pool, training_seeds
 from auralnav.separation.mixtures import MixtureRenderer
 from auralnav.separation.room_pool import RoomRecipe, room_pool
@@ -87,8 +90,13 @@ def start(
         AuralNavError: a bad config, a divergence, asteroid missing, or a checkpoint that cannot be saved.
     """
     RunFolder.check_free(run_dir)
-    separator = _fresh(config, track)
-    return _train(config, RunFolder.create(config, run_dir), separator, None, track, console)
+    initial = None if config.train.initial is None else _initial(config.train.initial)
+    separator = _fresh(config, track, initial)
+    run = RunFolder.create(config, run_dir)
+    if initial is not None:
+        # A copy: a file that changes or goes must not change or end the run.
+        write_bytes(run.initial, initial.read_bytes())
+    return _train(config, run, separator, None, track, console)
 
 
 def resume(
@@ -109,14 +117,14 @@ def resume(
     saved, config = run.load_separator_config(), run.load_separator_config(overrides)
     refuse_changes(saved, config, ("separator", "mixtures"))
     manifest = run.resume.manifest()
-    separator = _fresh(config, track)
+    separator = _fresh(config, track, run.initial if manifest is None and run.initial.is_file() else None)
     run.describe(config)
     if manifest is None and console is not None:
         console.print(f"{run_dir}: no checkpoint yet, starting from the beginning")
     return _train(config, run, separator, manifest, track, console)
 
 
-def _fresh(config: SeparatorExperiment, track: bool) -> DPRNNSeparator:
+def _fresh(config: SeparatorExperiment, track: bool, initial: Path | None) -> DPRNNSeparator:
     """The separator with its first weights, after a look whether all that the training needs is there."""
     if track:
         from auralnav.agents.tracking import import_wandb
@@ -125,7 +133,25 @@ def _fresh(config: SeparatorExperiment, track: bool) -> DPRNNSeparator:
     device = torch_device(config.train.device, "train.device")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        return DPRNNSeparator(SeparatorConfig(**config.separator.model_dump())).to(device)
+        separator = DPRNNSeparator(SeparatorConfig(**config.separator.model_dump()))
+    if initial is not None:
+        separator.begin_with(DPRNNSeparator.load(initial))
+    return separator.to(device)
+
+
+def _initial(weights: str) -> Path:
+    """The file of `train.initial`."""
+    return find_separator(weights, "train.initial: ", "give the path of one, or leave it out")
+
+
+def _notes(config: SeparatorExperiment, run: RunFolder) -> dict[str, Any]:
+    """What is kept with the weights: experiment and command, and what is known of the weights it began with."""
+    command = run.command.read_text(encoding="utf-8").splitlines()[0]
+    notes: dict[str, Any] = {"experiment": config.model_dump(mode="json"), "command": command}
+    if run.initial.is_file():
+        digest = hashlib.sha256(run.initial.read_bytes()).hexdigest()
+        notes["initial"] = {"sha256": digest, **DPRNNSeparator.load(run.initial).notes}
+    return notes
 
 
 def _train(
@@ -142,8 +168,7 @@ def _train(
         stack.enter_context(full_disk_in_one_line(run))
         device = torch_device(config.train.device, "train.device")
         stack.enter_context(deterministic_torch(config.train.deterministic or device.type == "cpu"))
-        command = run.command.read_text(encoding="utf-8").splitlines()[0]
-        separator.notes = {"experiment": config.model_dump(mode="json"), "command": command}
+        separator.notes = _notes(config, run)
         training = SeparatorTraining(config, separator, _renderer(config, run, device, console))
         session = _Session(config, run, training, _validation(config))
         progress = TrainingProgress(

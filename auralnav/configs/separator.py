@@ -74,6 +74,7 @@ class SeparatorTrainConfig(Strict):
     """How long, from which seed, how, and what is saved when. A step is one update on one batch."""
 
     total_steps: PositiveInt = 20_000
+    initial: str | None = None  # begin with the weights of this separator, a path or a name; its network is as large
     time_limit: PositiveFloat | None = None  # s of one process; then it stops as after its last step
     seed: Annotated[int, Field(ge=0, lt=1_000_000)] = 0  # validation's rooms have seeds above
     batch_size: PositiveInt = 64

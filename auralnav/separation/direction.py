@@ -53,7 +53,7 @@ class DirectionMatch(nn.Module):
         grid = np.linspace(-1.0, 1.0, AZIMUTHS)
         tables = {
             "grid": grid,
-            "templates": _templates(grid * math.pi / 2, frequency, head, sample_rate),
+            "templates": direction_templates(grid * math.pi / 2, frequency, head, sample_rate),
             "spectral": (frequency >= LOWEST_HZ) / (1.0 + (frequency / KNEE_HZ) ** 2),
         }
         for name, table in tables.items():
@@ -81,7 +81,7 @@ class DirectionMatch(nn.Module):
         return likely @ self.grid, (likely * match).sum(dim=-1).clamp(-1.0, 1.0)
 
 
-def _templates(azimuth: np.ndarray, frequency: np.ndarray, head: str, sample_rate: int) -> np.ndarray:
+def direction_templates(azimuth: np.ndarray, frequency: np.ndarray, head: str, sample_rate: int) -> np.ndarray:
     """float64 [3·F, A]: weights of (A − B, 2 Re C, 2 Im C) / (A + B) of each frequency, for each azimuth (radians)."""
     delay, response = ear_responses(azimuth, frequency, head, sample_rate)
     ears = response * np.exp(-2j * np.pi * frequency * delay[..., None])

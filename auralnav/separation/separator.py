@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,14 @@ from auralnav.errors import CheckpointError, ConfigError, ShapeError, SoundError
 from auralnav.files import write_bytes
 from auralnav.separation.asteroid_models import dprnn_tasnet
 from auralnav.separation.dual_path import estimate_masks
-from auralnav.separation.interaural import interaural_features, interaural_size
 from auralnav.separation.separator_config import SeparatorConfig
+from auralnav.separation.spatial import SpatialMasks
 
 SEPARATOR_FORMAT = "auralnav-separator-1"
 QUIETEST = 1e-6
 """RMS (−120 dBFS) of what the network hears, mid signal or both ears, below which it is not brought to 1."""
 
-INTERAURAL_SHARE = 0.3
-"""Of interaural features beside frames at an RMS of 1."""
-
+_SPATIAL = "spatial."  # before the names of the weights of `SpatialMasks` in a file
 _ABOUT = "auralnav"
 
 
@@ -38,8 +36,8 @@ class DPRNNSeparator(nn.Module):
     `forward(a · audio)` is a · `forward(audio)` for every a > 0 that leaves the RMS above `QUIETEST`. Silence gives
     zeros.
 
-    With `config.ears` at 2, the masks, which are for the mean of the ears, follow also from how phase and level differ
-    between them (:mod:`auralnav.separation.interaural`): where sounds come from then tells them apart, too.
+    With `config.ears` at 2, what the network finds at the mean of the ears is refined by where it comes from
+    (:mod:`auralnav.separation.spatial`).
 
     Args:
         config: sizes of the network.
@@ -54,10 +52,7 @@ class DPRNNSeparator(nn.Module):
         self.config = config or SeparatorConfig()
         self.notes = notes or {}
         self.network: Any = dprnn_tasnet()(**self.config.keywords())
-        if self.config.ears == 2:
-            masker, filters = self.network.masker, self.config.filters
-            known = filters + interaural_size(self.config.kernel, self.config.sample_rate)
-            self.network.masker = type(masker)(**{**masker.get_config(), "in_chan": known, "out_chan": filters})
+        self.spatial = SpatialMasks(self.config.sample_rate) if self.config.ears == 2 else None
 
     def forward(self, audio: Tensor) -> Tensor:
         """Estimates of the sources, in the network's own order.
@@ -90,23 +85,48 @@ class DPRNNSeparator(nn.Module):
     def separate(self, audio: Tensor) -> Tensor:
         """As `forward`, for what is known to be a mixture: nothing is checked, so a GPU is not waited for."""
         audio = audio.float()
-        if self.config.ears == 1:
-            audio = audio.mean(dim=1, keepdim=True) if audio.ndim == 3 else audio.unsqueeze(1)
-        n = audio.shape[-1]
+        mid = audio.mean(dim=1) if audio.ndim == 3 else audio
+        samples = mid.shape[-1]
         # The floor goes before the root, whose gradient at 0 is infinite.
-        level = audio.square().mean(dim=(1, 2), keepdim=True).clamp(min=QUIETEST**2).sqrt()
+        level = mid.square().mean(dim=-1).clamp(min=QUIETEST**2).sqrt()[:, None, None]
         # Frames that end within the sound would leave its last samples out of every estimate.
-        scaled = F.pad(audio / level, (0, -(n - self.config.kernel) % self.config.stride))
-        frames = self.network.forward_encoder(scaled.mean(dim=1, keepdim=True))
-        known = frames
-        if self.config.ears == 2:
-            config = self.config
-            between = interaural_features(scaled, config.kernel, config.stride, config.sample_rate)
-            # The masker begins with one norm over all of this, in which the many channels would drown the sound's few.
-            size = frames.float().square().mean(dim=(1, 2), keepdim=True).clamp(min=QUIETEST**2).sqrt()
-            known = torch.cat([frames / size, INTERAURAL_SHARE * between], dim=1)
-        masked = self.network.apply_masks(frames, estimate_masks(self.network.masker, known))
-        return self.network.forward_decoder(masked).float()[..., :n] * level
+        beyond = -(samples - self.config.kernel) % self.config.stride
+        frames = self.network.forward_encoder(F.pad(mid.unsqueeze(1) / level, (0, beyond)))
+        masked = self.network.apply_masks(frames, estimate_masks(self.network.masker, frames))
+        estimates = self.network.forward_decoder(masked).float()[..., :samples]
+        if self.spatial is not None:
+            estimates = self.spatial(audio / level, estimates)
+        return estimates * level
+
+    def weights(self) -> dict[str, Tensor]:
+        """All weights, the network's under the names that Asteroid gives them."""
+        spatial = {} if self.spatial is None else self.spatial.state_dict()
+        return {**self.network.state_dict(), **{_SPATIAL + name: value for name, value in spatial.items()}}
+
+    def begin_with(self, other: DPRNNSeparator) -> None:
+        """Take the weights of a separator with the same network; what it has no weights of stays as it is.
+
+        Raises:
+            ConfigError: its network is another one.
+        """
+        mine, theirs = (replace(separator.config, ears=1) for separator in (self, other))
+        if mine != theirs:
+            unlike = [field.name for field in fields(mine) if getattr(mine, field.name) != getattr(theirs, field.name)]
+            shown = ", ".join(f"{name} {getattr(theirs, name)} instead of {getattr(mine, name)}" for name in unlike)
+            raise ConfigError(f"the weights to begin with are of another network: {shown}; give it the same sizes")
+        known = other.weights()
+        self._take({name: known.get(name, value) for name, value in self.weights().items()})
+
+    def _take(self, weights: dict[str, Tensor]) -> None:
+        """These weights, all of them, as `weights` names them."""
+        if not isinstance(weights, dict):
+            raise TypeError("no weights by name")
+        own = {} if self.spatial is None else {_SPATIAL + name: name for name in self.spatial.state_dict()}
+        rest = {name: value for name, value in weights.items() if name not in own}
+        self.network.load_state_dict(rest, strict=True)
+        if self.spatial is not None:
+            found = {own[name]: value for name, value in weights.items() if name in own}
+            self.spatial.load_state_dict(found, strict=True)
 
     def save(self, path: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write weights, config and notes as safetensors, atomically.
@@ -119,8 +139,7 @@ class DPRNNSeparator(nn.Module):
             OSError: writing fails.
         """
         about = {"format": SEPARATOR_FORMAT, "config": asdict(self.config), "notes": self.notes}
-        state = self.network.state_dict()
-        weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in state.items()}
+        weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in self.weights().items()}
         # One key only: safetensors writes several in random order, and equal weights should make equal files.
         write_bytes(path, save(weights, {_ABOUT: json.dumps(about, sort_keys=True)}))
 
@@ -194,7 +213,7 @@ class DPRNNSeparator(nn.Module):
         """A separator with these weights, exactly."""
         separator = cls(config, notes)
         try:
-            separator.network.load_state_dict(weights, strict=True)
+            separator._take(weights)
         except (RuntimeError, TypeError) as error:
             detail = str(error).strip().splitlines()[-1].strip()
             raise CheckpointError(f"{path}: its weights do not fit its config ({detail}); get it anew") from error

@@ -47,8 +47,8 @@ class SeparatorConfig:
     Args:
         sources: K, outputs; rooms with fewer sources leave the others silent.
         sample_rate: Hz.
-        ears: 1: the masks follow from the mid signal, as Asteroid's network has it. 2: from phase and level
-            differences between the ears too; both estimate the sources at mid.
+        ears: 1: the network hears the mid signal, as Asteroid has it, and its estimates are the result. 2: they are
+            refined by the directions that the ears' differences tell.
         filters: of the learned filterbank.
         kernel: samples a filter.
         stride: samples from frame to frame, at most `kernel`.

@@ -221,6 +221,33 @@ def test_a_run_leaves_what_is_needed_and_a_second_one_continues_it_exactly(tmp_p
     assert list((tmp_path / "whole").glob("events.out.tfevents*"))
 
 
+def test_a_training_may_begin_with_the_weights_of_another(tmp_path: Path):
+    torch.manual_seed(1)
+    known = DPRNNSeparator(SeparatorConfig(**tiny().separator.model_dump()), {"steps": 7})
+    known.save(tmp_path / "known.safetensors")
+    begin = (f"train.initial={json.dumps(str(tmp_path / 'known.safetensors'))}", "separator.ears=2", "train.eval_every=0")
+    # Updates too small to move a weight show what it began with; directions count from the beginning.
+    still = tiny(*begin, "train.total_steps=1", "train.learning_rate=1e-30", "train.learning_rate_final=1e-30")
+    train_separator.start(still, tmp_path / "still")
+    separator = DPRNNSeparator.load(tmp_path / "still" / "separator.safetensors")
+    for name, value in known.weights().items():
+        torch.testing.assert_close(separator.weights()[name], value, atol=1e-3, rtol=1e-3)  # half precision
+    assert separator.notes["initial"]["steps"] == 7
+    assert len(separator.notes["initial"]["sha256"]) == 64
+    # What it began with is kept: the file may go.
+    train_separator.start(tiny(*begin, "train.total_steps=2"), tmp_path / "run")
+    (tmp_path / "known.safetensors").unlink()
+    resumed = train_separator.resume(tmp_path / "run", ("train.total_steps=3",))
+    assert (resumed.first_step, resumed.steps) == (2, 3)
+    with pytest.raises(CheckpointError, match=r"train.initial: .*known.safetensors: no such file"):
+        train_separator.start(tiny(*begin), tmp_path / "gone")
+    assert not (tmp_path / "gone").exists()
+    known.save(tmp_path / "known.safetensors")
+    with pytest.raises(ConfigError, match=r"another network: hidden 8 instead of 16; give it the same sizes"):
+        train_separator.start(tiny(*begin, "separator.hidden=16"), tmp_path / "gone")
+    assert not (tmp_path / "gone").exists()
+
+
 def test_a_training_killed_with_9_resumes_exactly(tmp_path: Path):
     (tmp_path / "tiny.yaml").write_text(TINY.replace("total_steps: 24", "total_steps: 40"))
     run, manifest = tmp_path / "run", tmp_path / "run" / "resume" / "manifest.json"
@@ -328,6 +355,7 @@ def test_an_update_on_a_gpu_is_recorded_where_it_can_be_and_is_the_one_that_is_n
         plain.step()
     weights = zip(first.parameters(), recorded.averaged.parameters(), plain.averaged.parameters(), strict=True)
     for before, one, other in weights:
-        assert not torch.equal(one, before)
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        # Adam makes whole steps of what is left of a gradient near 0, so single weights say little.
+        moved, apart = (other - before).norm(), (one - other).norm()
+        assert moved > 0 and apart < 0.02 * moved
     assert recorded.figures() == pytest.approx(plain.figures(), rel=1e-3)
