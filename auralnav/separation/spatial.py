@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from auralnav.separation.direction import direction_templates
 from auralnav.separation.dual_path import chunks, overlap_add
 
-WINDOW_SECONDS = 0.032
-"""Root Hann windows at half overlap: short ones do not resolve the harmonics that the ears tell apart."""
+WINDOW_SECONDS = 0.064
+"""Root Hann windows at half overlap; shorter ones resolve too little of what the ears could tell apart."""
 
 DIRECTIONS = 37
 """Lateral angles from −90° to 90°, 5° apart."""
@@ -29,13 +29,13 @@ DIRECTIONS = 37
 ROUNDS = 3
 """Of direction and masks; further ones gain nothing."""
 
-REACH_SECONDS = 0.2
+REACH_SECONDS = 0.3
 """A source's direction at a moment is that of the sound so far before and after: an agent turns every 0.25 s."""
 
-_MISFIT = 5e-3
+_MISFIT = 3e-3
 """Share of a bin's energy that no direction explains, which a bin of one source has already."""
 
-_LOUDNESS = 0.3  # power of a bin's energy by which it counts for directions: what is faint says something, too
+_LOUDNESS = 0.5  # power of a bin's energy by which it counts for directions: what is faint says something, too
 _QUIET = 1e-4  # of the mixture's magnitude, −80 dB: least that a prior leaves to an output
 _TINY = 1e-9
 

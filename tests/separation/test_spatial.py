@@ -8,7 +8,7 @@ import torch
 
 from auralnav.envs.acoustics.head import ear_responses
 from auralnav.separation.scores import si_sdr
-from auralnav.separation.spatial import DIRECTIONS, SpatialMasks
+from auralnav.separation.spatial import DIRECTIONS, WINDOW_SECONDS, SpatialMasks
 
 FS, N = 16_000, 16_000
 
@@ -128,6 +128,6 @@ def test_it_is_computed_in_single_precision(masks):
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
 def test_any_rate_has_its_own_tables(rate):
     masks = SpatialMasks(rate)
-    assert masks.templates.shape == (round(0.016 * rate) + 1, 3, DIRECTIONS)
+    assert masks.templates.shape == (round(0.5 * WINDOW_SECONDS * rate) + 1, 3, DIRECTIONS)
     refined = masks(torch.ones(1, 2, 3_000), torch.ones(1, 2, 3_000))
     torch.testing.assert_close(refined, torch.full_like(refined, 0.5), atol=1e-5, rtol=0)

@@ -225,7 +225,8 @@ def test_a_training_may_begin_with_the_weights_of_another(tmp_path: Path):
     torch.manual_seed(1)
     known = DPRNNSeparator(SeparatorConfig(**tiny().separator.model_dump()), {"steps": 7})
     known.save(tmp_path / "known.safetensors")
-    begin = (f"train.initial={json.dumps(str(tmp_path / 'known.safetensors'))}", "separator.ears=2", "train.eval_every=0")
+    named = f"train.initial={json.dumps(str(tmp_path / 'known.safetensors'))}"
+    begin = (named, "separator.ears=2", "train.eval_every=0")
     # Updates too small to move a weight show what it began with; directions count from the beginning.
     still = tiny(*begin, "train.total_steps=1", "train.learning_rate=1e-30", "train.learning_rate_final=1e-30")
     train_separator.start(still, tmp_path / "still")
