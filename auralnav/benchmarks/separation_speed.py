@@ -59,13 +59,13 @@ def speed_peers(separator: DPRNNSeparator) -> tuple[list[Peer], dict[str, str]]:
         words[name] = said
 
     estimates = torch.rand(1, cpu.config.sources, n) * sound[:1].mean(dim=1, keepdim=True)
-    add("cues", "a step's estimates turned into cues", 1, lambda: cues(sound[:1], estimates))
+    add("cues", "a step's estimates and its mixture turned into cues", 1, lambda: cues.with_mixture(sound[:1], estimates))
     for window in WINDOWS:
         one, many = (StreamingSeparator(cpu, n, window, rooms) for rooms in (1, ROOMS))
 
         def both(stream: StreamingSeparator, audio: Tensor) -> Tensor:
             heard = stream.push(audio)
-            return cues(heard.audio, heard.sources)
+            return cues.with_mixture(heard.audio, heard.sources)
 
         name = f"{window:g}s"
         add(f"separate/{name}", f"separated in {window:g} s", 1, lambda one=one: one.push(sound[:1]))

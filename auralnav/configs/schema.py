@@ -141,7 +141,7 @@ class SeparationConfig(Strict):
     timbre: Literal[0, 16] = 0  # numbers a row says what its source sounds like with: its level in bands
     sources: Annotated[int, Field(ge=1, le=8)] = 4  # rows of cues; with learned masks the separator's outputs
     loudest: Annotated[int, Field(ge=1, le=8)] = 1  # rows that the network looks at: of the sources loudest now
-    window_seconds: PositiveFloat = 0.75  # frozen: sound that the separator hears, the step's own included
+    window_seconds: PositiveFloat = 0.5  # frozen: sound that the separator hears, the step's own included
     device: Literal["auto", "cpu", "cuda"] = "cpu"  # frozen: where the separator runs
     threads: PositiveInt = 1  # frozen, on the CPU: among which the worlds are shared
     learning_rate: PositiveFloat = 1e-5  # finetune: of the separator; falls as the learner's does

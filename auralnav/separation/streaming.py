@@ -42,7 +42,7 @@ class StreamingSeparator:
         self,
         separator: DPRNNSeparator,
         step: int,
-        window_seconds: float = 0.75,
+        window_seconds: float = 0.5,
         batch: int = 1,
         sample_rate: int | None = None,
     ) -> None:
