@@ -68,7 +68,7 @@ def policy_parts(config: ExperimentConfig, space: spaces.Space) -> tuple[type[Ba
         kwargs["features_extractor_kwargs"] = {
             "sources": config.separation.sources,
             "level": LEVEL_COLUMN[config.separation.cues],
-            "loudest": config.separation.loudest,
+            "looked_at": config.separation.rows,
             "standardise": config.policy.standardise,
         }
     elif is_dict:
@@ -99,7 +99,7 @@ def _separation_parts(config: ExperimentConfig) -> dict[str, Any]:
     return {
         "separator": load_separator(config.separation, task.fs),
         "cues": make_cues(config.separation, task),
-        "loudest": config.separation.loudest,
+        "looked_at": config.separation.rows,
         "standardise": config.policy.standardise,
     }
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from auralnav.agents.source_cues import AUDIO, FULL_SCALE, HEADING, mixture_columns, row_names
 from auralnav.errors import ShapeError
 from auralnav.policies.extractors import RunningStandardiser
-from auralnav.policies.source_set import loudest_first
+from auralnav.policies.source_set import attended_first
+from auralnav.separation.attention import NOBODY, attend
 from auralnav.separation.bearing import SUMS, with_bearing
 from auralnav.separation.cues import LEVEL_COLUMN, SpatialCues
 from auralnav.separation.separator import DPRNNSeparator
@@ -21,14 +22,15 @@ from auralnav.separation.separator import DPRNNSeparator
 class DPRNNExtractor(BaseFeaturesExtractor):
     """Features of stacked steps of sound: what a `SourceSetExtractor` makes of a frozen separator's rows.
 
-    The k steps of a stack are one window for the separator, and all that bearings are followed over.
+    The k steps of a stack are one window for the separator, and all that bearings and attention are followed over: the
+    source attended to is the loudest one of the first of them, as long as it is heard.
 
     Args:
         observation_space: a Dict of `audio` [2k, n], 16-bit full scale, the newest step's ears last, `heading` [k, 2],
             and flat parts.
         separator: copied, so that a network and its target have one each; the copy's weights are learned.
         cues: features of the estimates, for blocks of n samples.
-        loudest: of how many sources, the loudest now first.
+        looked_at: of how many sources, the one attended to first, then the loudest now.
         standardise: all that comes out passes a `RunningStandardiser`.
 
     Raises:
@@ -40,7 +42,7 @@ class DPRNNExtractor(BaseFeaturesExtractor):
         observation_space: spaces.Dict,
         separator: DPRNNSeparator,
         cues: SpatialCues,
-        loudest: int,
+        looked_at: int,
         standardise: bool = False,
     ) -> None:
         sound, heading = (_shape(observation_space, key) for key in (AUDIO, HEADING))
@@ -51,14 +53,14 @@ class DPRNNExtractor(BaseFeaturesExtractor):
             raise ShapeError(f"{HEADING}: {list(heading)} is no stack of headings; give a Box of shape [{count}, 2]")
         flat = [key for key in observation_space.spaces if key not in (AUDIO, HEADING)]
         size = sum(int(torch.Size(_shape(observation_space, key)).numel()) for key in flat)
-        per_step = loudest * len(row_names(cues)) + len(mixture_columns(cues))
+        per_step = looked_at * len(row_names(cues)) + len(mixture_columns(cues))
         super().__init__(observation_space, size + count * per_step)
-        self._flat, self._loudest = flat, loudest
+        self._flat, self._looked_at = flat, looked_at
         self.separator, self.cues = deepcopy(separator), deepcopy(cues)
         self.standardiser = RunningStandardiser(self.features_dim) if standardise else None
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        """Features [B, features_dim]: the flat parts, the mixture of all steps, then the sources, loudest now first."""
+        """Features [B, features_dim]: the flat parts, the mixture of all steps, the sources, the attended one first."""
         steps = (observations[AUDIO] / FULL_SCALE).unflatten(1, (-1, 2))  # [B, k, 2, n]
         count, samples = steps.shape[1], steps.shape[3]
         estimates = self.separator(steps.transpose(1, 2).flatten(2))  # [B, K, k·n]
@@ -66,7 +68,11 @@ class DPRNNExtractor(BaseFeaturesExtractor):
         cues = self.cues.with_mixture(steps.flatten(0, 1), parts.flatten(0, 1)).unflatten(0, (-1, count))
         rows = self._followed(cues, observations[HEADING]) if self.cues.cues == "masked" else cues
         mixture = rows[:, :, 0, mixture_columns(self.cues)]
-        sources = loudest_first(rows[:, :, 1:], LEVEL_COLUMN[self.cues.cues], self._loudest)
+        levels = rows[:, :, 1:, LEVEL_COLUMN[self.cues.cues]]
+        attended = torch.full((len(rows),), NOBODY, device=rows.device)
+        for step in levels.unbind(dim=1):
+            attended = attend(step, attended)
+        sources = attended_first(rows[:, :, 1:], attended, levels[:, -1], self._looked_at)
         flat = [observations[key].flatten(1) for key in self._flat]
         features = torch.cat([*flat, mixture.flatten(1), sources.flatten(1)], dim=1)
         return features if self.standardiser is None else self.standardiser(features)

@@ -25,10 +25,12 @@ from auralnav.envs.audio.env import AudioEnv
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.vector import AudioVectorEnv
 from auralnav.errors import ConfigError
+from auralnav.separation.attention import NOBODY, attend
 from auralnav.separation.bearing import BEARING, SUMS, with_bearing
-from auralnav.separation.cues import SpatialCues
+from auralnav.separation.cues import LEVEL_COLUMN, SpatialCues
 from auralnav.separation.streaming import StreamingSeparator
 
+ATTENDED = "attended"
 AUDIO = "audio"
 HEADING = "heading"
 MIXTURE = "mixture"
@@ -67,7 +69,8 @@ class SourceCues:
 
     A row holds the source's spatial cues, its timbre if wanted, and (not with the seed's cues, which have no azimuth)
     its bearing. Beside the rows stands `mixture`, the same of the whole sound without timbre. With `masks: mixture` it
-    is the first row of `sources`, and the other rows are zeros.
+    is the first row of `sources`, and the other rows are zeros. `attended`, float32 [1, K], is 1 for the source that is
+    attended to and 0 for the others (`auralnav.separation.attention`).
 
     Args:
         config: which masks, which cues, how many rows K.
@@ -105,6 +108,7 @@ class SourceCues:
         rows = (self.num_envs, 1 + config.sources)
         self._features = np.zeros((*rows, len(row_names(self._cues))), np.float32)
         self._sums = np.zeros((*rows, SUMS), np.float32)
+        self._attended = np.full(self.num_envs, NOBODY, np.int64)
         self.space = _replaced(space, {
             key: spaces.Box(-1.0, 1.0, part.shape[1:], np.float32) for key, part in self._parts().items()
         })  # fmt: skip
@@ -120,13 +124,17 @@ class SourceCues:
                 followed = with_bearing(*(torch.from_numpy(part) for part in (features, sums, heading)))
                 features, self._sums[new] = (part.numpy() for part in followed)
             self._features[new] = features
+            levels = torch.from_numpy(features[:, 1:, LEVEL_COLUMN[self.config.cues]])
+            before = torch.from_numpy(np.where(start[new], NOBODY, self._attended[new]))
+            self._attended[new] = attend(levels, before).numpy()
         rest = {key: value for key, value in observation.items() if key != AUDIO}
         return {**self._parts(), **rest}
 
     def _parts(self) -> Observation:
         """Copies of the newest features as the policy sees them."""
         mixture = self._features[:, 0, mixture_columns(self._cues)]  # fancy indices copy
-        return {MIXTURE: mixture, SOURCES: self._features[:, 1:].copy()}
+        attended = np.arange(self.config.sources) == self._attended[:, None, None]
+        return {MIXTURE: mixture, SOURCES: self._features[:, 1:].copy(), ATTENDED: attended.astype(np.float32)}
 
     def _measure(self, sound: np.ndarray, start: np.ndarray, new: np.ndarray) -> np.ndarray:
         """Cues [b, 1 + K, C] of the b worlds of `new`, without bearings."""
@@ -167,10 +175,11 @@ class SourceCues:
         return np.take_along_axis(mids, ranks[:, :, None], axis=1)
 
     def state(self) -> dict[str, Any]:
-        """A copy of the newest features, of the true sources' order and of the sound that the separator remembers."""
+        """A copy of what is known of each source, of the true ones' order and of the sound the separator remembers."""
         return {
             "features": self._features.copy(),
             "sums": self._sums.copy(),
+            "attended": self._attended.copy(),
             "ranks": self._ranks.copy(),
             "stream": None if self._stream is None else self._stream.state(),
         }
@@ -179,6 +188,7 @@ class SourceCues:
         """Continue from a `state()`."""
         self._features[:] = state["features"]
         self._sums[:] = state["sums"]
+        self._attended[:] = state["attended"]
         self._ranks[:] = state["ranks"]
         if self._stream is not None:
             self._stream.restore(state["stream"])

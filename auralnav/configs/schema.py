@@ -140,7 +140,7 @@ class SeparationConfig(Strict):
     cues: Literal["masked", "seed"] = "masked"
     timbre: Literal[0, 16] = 0  # numbers a row says what its source sounds like with: its level in bands
     sources: Annotated[int, Field(ge=1, le=8)] = 4  # rows of cues; with learned masks the separator's outputs
-    loudest: Annotated[int, Field(ge=1, le=8)] = 1  # rows that the network looks at: of the sources loudest now
+    rows: Annotated[int, Field(ge=1, le=8)] = 1  # that the network looks at: the attended source's, then the loudest
     window_seconds: PositiveFloat = 0.5  # frozen: sound that the separator hears, the step's own included
     device: Literal["auto", "cpu", "cuda"] = "cpu"  # frozen: where the separator runs
     threads: PositiveInt = 1  # frozen, on the CPU: among which the worlds are shared
@@ -148,9 +148,9 @@ class SeparationConfig(Strict):
 
     @model_validator(mode="after")
     def _as_many_rows_as_there_are(self) -> SeparationConfig:
-        if self.loudest > self.sources:
+        if self.rows > self.sources:
             raise ValueError(
-                f"separation.loudest: {self.loudest} of {self.sources} sources; give at most {self.sources}"
+                f"separation.rows: {self.rows} of {self.sources} sources; give at most {self.sources}"
             )
         return self
 

@@ -11,6 +11,7 @@ from tiny_separator import tiny_separator
 from auralnav.agents.dprnn_extractor import DPRNNExtractor
 from auralnav.agents.source_cues import FULL_SCALE
 from auralnav.errors import ShapeError
+from auralnav.separation.attention import NOBODY, attend
 from auralnav.separation.bearing import SUMS, with_bearing
 from auralnav.separation.cues import SpatialCues
 
@@ -28,8 +29,8 @@ def space(steps: int = STEPS) -> spaces.Dict:
     )
 
 
-def extractor(cues: str = "masked", ears: int = 1, loudest: int = 2) -> DPRNNExtractor:
-    return DPRNNExtractor(space(), tiny_separator(ears=ears), SpatialCues(16_000, N, cues), loudest)  # type: ignore[arg-type]
+def extractor(cues: str = "masked", ears: int = 1, rows: int = 2) -> DPRNNExtractor:
+    return DPRNNExtractor(space(), tiny_separator(ears=ears), SpatialCues(16_000, N, cues), rows)  # type: ignore[arg-type]
 
 
 def heard(batch: int, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -45,7 +46,7 @@ def heard(batch: int, seed: int = 0) -> dict[str, torch.Tensor]:
 
 @EARS
 @pytest.mark.parametrize("form", ["masked", "seed"])
-def test_features_are_the_flat_parts_the_mixture_and_each_steps_sources_loudest_now_first(ears: int, form: str):
+def test_features_are_the_flat_parts_the_mixture_and_each_steps_sources_the_attended_one_first(ears: int, form: str):
     net, observation = extractor(form, ears), heard(2)
     C = 9 if form == "masked" else 3
     level, told = (6, C + 2) if form == "masked" else (2, C)
@@ -64,7 +65,10 @@ def test_features_are_the_flat_parts_the_mixture_and_each_steps_sources_loudest_
                 cues, sums = with_bearing(cues, sums, observation["heading"][:, step])
             mixture.append(cues[:, 0])
             rows.append(cues[:, 1:])
-        order = [[0, 1] if rows[-1][b, 0, level] >= rows[-1][b, 1, level] else [1, 0] for b in range(2)]
+        attended = torch.full((2,), NOBODY)
+        for part in rows:
+            attended = attend(part[:, :, level], attended)
+        order = [[int(first), 1 - int(first)] for first in attended]
         expected = []
         for b in range(2):
             sources = [part[b][order[b]].flatten() for part in rows]
@@ -73,16 +77,16 @@ def test_features_are_the_flat_parts_the_mixture_and_each_steps_sources_loudest_
     torch.testing.assert_close(features, torch.stack(expected), atol=1e-5, rtol=0)
 
 
-def test_only_the_loudest_now_is_looked_at_where_so_asked():
+def test_only_the_attended_source_is_looked_at_where_so_asked():
     torch.manual_seed(0)
-    one, both = extractor(loudest=1), extractor()
+    one, both = extractor(rows=1), extractor()
     one.load_state_dict(both.state_dict())
     with torch.no_grad():
         few, all_of_them = one(heard(3)), both(heard(3))
     before = STEPS * (5 + 11)
     assert few.shape == (3, one.features_dim) == (3, before + STEPS * 11)
-    loudest = all_of_them[:, before:].unflatten(1, (STEPS, 2, 11))[:, :, 0].flatten(1)
-    torch.testing.assert_close(few[:, before:], loudest, atol=1e-6, rtol=0)
+    attended = all_of_them[:, before:].unflatten(1, (STEPS, 2, 11))[:, :, 0].flatten(1)
+    torch.testing.assert_close(few[:, before:], attended, atol=1e-6, rtol=0)
 
 
 @EARS

@@ -62,7 +62,7 @@ ROWS = np.random.default_rng(0).integers(0, 4, (11, 3))
 def test_observations_lie_in_the_declared_space(masks: str, cues: str, weights: Path):
     env = heard_worlds(config(f"separation.masks={masks}", f"separation.cues={cues}", f"separation.weights={weights}"))
     space = env.single_observation_space
-    assert isinstance(space, spaces.Dict) and set(space.spaces) == {"mixture", "sources", "agent_info"}
+    assert isinstance(space, spaces.Dict) and set(space.spaces) == {"mixture", "sources", "attended", "agent_info"}
     columns = 9 + 2 if cues == "masked" else 3
     assert space["sources"].shape == (2, columns) and space["mixture"].shape == (columns,)
     assert space["sources"].dtype == space["mixture"].dtype == np.float32
@@ -70,6 +70,7 @@ def test_observations_lie_in_the_declared_space(masks: str, cues: str, weights: 
     for observation in observations:
         assert env.observation_space.contains(observation)
         assert np.abs(observation["sources"]).max() > 0
+        assert (observation["attended"].sum(axis=2) == 1).all()
 
 
 @pytest.mark.parametrize("masks", ["learned", "oracle", "mixture"])
@@ -121,7 +122,7 @@ def test_a_terminal_observation_is_separated_with_its_own_episode_and_the_next_o
             heard = stream.push(torch.from_numpy(audio[None]), torch.tensor([start]))
             return by_hand._cues(heard.audio, heard.sources).numpy()[0]
 
-    streams = [StreamingSeparator(tiny_separator(), 4000, 0.75) for _ in range(3)]
+    streams = [StreamingSeparator(tiny_separator(), 4000, experiment.separation.window_seconds) for _ in range(3)]
     mine, sound = cast(Any, env.reset()), cast(Any, raw.reset())
     for world in range(3):
         first = features(streams[world], sound["audio"][world], True)
@@ -193,12 +194,16 @@ def test_true_images_tell_left_from_right_and_the_mixture_is_one_source():
     mixed = heard_worlds(config("env.id=AuralNav-Anechoic-v0", "env.head=sphere", "env.num_envs=1"))
     # Far to the right, near to the left: the louder one comes first, and stays there when the other one is nearer.
     places = {"pose": (4.0, 4.0, 0.0), "sources": [[4.2, 0.7], [4.2, 5.2]]}
-    rows = env.reset(seed=0, options=places)[0]["sources"][0]
+    observation = env.reset(seed=0, options=places)[0]
+    rows, attended = observation["sources"][0], [int(observation["attended"][0].argmax())]
     assert rows[0, 7] > 0.7 and rows[1, 7] < -0.7, "lateral angles of two sources, by true masks"
     assert not rows[2].any(), "a row that no source needs"
     for action in (3, 3, 3, 0, 0, 0, 0, 2, 2, 2):  # two metres to the right, facing as before
-        rows = env.step(np.array([action]))[0]["sources"][0]
+        observation = env.step(np.array([action]))[0]
+        rows = observation["sources"][0]
+        attended.append(int(observation["attended"][0].argmax()))
     assert rows[0, 7] > 0.7 and rows[1, 7] < -0.7 and rows[1, 6] > rows[0, 6] + 0.02
+    assert attended == [0] * 7 + [1] * 4, "the loudest, until the other is 6 dB louder"
     whole = mixed.reset(seed=0, options=places)[0]
     assert whole["sources"][0, 0].any() and not whole["sources"][0, 1].any()
     np.testing.assert_array_equal(whole["sources"][:, 0], whole["mixture"])
@@ -284,8 +289,8 @@ def test_the_real_separator_is_asked_once_a_step_for_all_worlds(weights: Path, m
         (("separation.masks=orcale",), "did you mean oracle"),
         (("separation.separator=frozzen",), "did you mean frozen"),
         (("separation.sources=9",), "at most 8"),
-        (("separation.loudest=3",), "3 of 2 sources; give at most 2"),
-        (("separation.loudest=0",), "at least 1"),
+        (("separation.rows=3",), "3 of 2 sources; give at most 2"),
+        (("separation.rows=0",), "at least 1"),
         (("separation.timbre=8",), "got 8, wanted 0 or 16"),
         (("separation.separator=finetune",), "mixture has nothing to learn"),
         (("separation.masks=learned", "separation.separator=finetune", "algorithm=ppo"), "use frozen"),
