@@ -5,6 +5,7 @@ command.txt          each command that worked on it     training.json        the
 env.json             ids, arguments, versions, commit   resume/              the newest whole checkpoint
 events.out.tfevents* TensorBoard                        metrics.csv          one row a log step
 separator.safetensors  the separator of a run with one  eval/                evaluations, best policy
+initial.safetensors    what a separator's training began with (`train.initial`)
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from auralnav.configs.separator import SeparatorExperiment
 from auralnav.devices import torch_device
 from auralnav.envs.acoustics.head import spherical_head
 from auralnav.envs.acoustics.tail import noise_bank
+from auralnav.errors import ConfigError
 from auralnav.files import write_bytes, write_json
 from auralnav.separation.clip_pool import clip_pool, training_seeds
 from auralnav.separation.mixtures import MixtureRenderer
@@ -90,12 +91,10 @@ def start(
         AuralNavError: a bad config, a divergence, asteroid missing, or a checkpoint that cannot be saved.
     """
     RunFolder.check_free(run_dir)
-    initial = None if config.train.initial is None else _initial(config.train.initial)
-    separator = _fresh(config, track, initial)
+    separator = _fresh(config, track, None if config.train.initial is None else _initial(config.train.initial))
     run = RunFolder.create(config, run_dir)
-    if initial is not None:
-        # A copy: a file that changes or goes must not change or end the run.
-        write_bytes(run.initial, initial.read_bytes())
+    if config.train.initial is not None:
+        _keep_initial(config.train.initial, run)
     return _train(config, run, separator, None, track, console)
 
 
@@ -108,7 +107,7 @@ def resume(
 ) -> SeparatorResult:
     """Continue a run from its last checkpoint (from its beginning where there is none yet).
 
-    `overrides` may change the `train` section (but for the seed) and `tracking`.
+    `overrides` may change the `train` section (but for `seed` and `initial`) and `tracking`.
 
     Raises:
         AuralNavError: no run there, a damaged checkpoint, or overrides that no resume can honour.
@@ -116,8 +115,15 @@ def resume(
     run = RunFolder.open(run_dir)
     saved, config = run.load_separator_config(), run.load_separator_config(overrides)
     refuse_changes(saved, config, ("separator", "mixtures"))
+    initial = config.train.initial
+    if initial != saved.train.initial:
+        raise ConfigError(
+            "--set train.initial: a resumed run keeps the weights it began with; start a new run to change them"
+        )
     manifest = run.resume.manifest()
-    separator = _fresh(config, track, run.initial if manifest is None and run.initial.is_file() else None)
+    if manifest is None and initial is not None and not run.initial.is_file():
+        _keep_initial(initial, run)  # it was killed before they were copied
+    separator = _fresh(config, track, run.initial if manifest is None and initial is not None else None)
     run.describe(config)
     if manifest is None and console is not None:
         console.print(f"{run_dir}: no checkpoint yet, starting from the beginning")
@@ -144,13 +150,18 @@ def _initial(weights: str) -> Path:
     return find_separator(weights, "train.initial: ", "give the path of one, or leave it out")
 
 
+def _keep_initial(weights: str, run: RunFolder) -> None:
+    """Copy the file of `train.initial` into the run, which its changing or going must not change or end."""
+    write_bytes(run.initial, _initial(weights).read_bytes())
+
+
 def _notes(config: SeparatorExperiment, run: RunFolder) -> dict[str, Any]:
     """What is kept with the weights: experiment and command, and what is known of the weights it began with."""
     command = run.command.read_text(encoding="utf-8").splitlines()[0]
     notes: dict[str, Any] = {"experiment": config.model_dump(mode="json"), "command": command}
-    if run.initial.is_file():
-        digest = hashlib.sha256(run.initial.read_bytes()).hexdigest()
-        notes["initial"] = {"sha256": digest, **DPRNNSeparator.load(run.initial).notes}
+    if config.train.initial is not None:
+        known = DPRNNSeparator.load(run.initial).notes
+        notes["initial"] = {"sha256": hashlib.sha256(run.initial.read_bytes()).hexdigest(), **known}
     return notes
 
 

@@ -244,9 +244,38 @@ def test_a_training_may_begin_with_the_weights_of_another(tmp_path: Path):
         train_separator.start(tiny(*begin), tmp_path / "gone")
     assert not (tmp_path / "gone").exists()
     known.save(tmp_path / "known.safetensors")
+    with pytest.raises(ConfigError, match=r"train.initial: a resumed run keeps the weights it began with"):
+        train_separator.resume(tmp_path / "run", ("train.initial=null",))
+    (tmp_path / "run" / "initial.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"initial.safetensors: cannot be read"):
+        train_separator.resume(tmp_path / "run", ("train.total_steps=4",))
     with pytest.raises(ConfigError, match=r"another network: hidden 8 instead of 16; give it the same sizes"):
         train_separator.start(tiny(*begin, "separator.hidden=16"), tmp_path / "gone")
     assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("before", ["_keep_initial", "_train"])
+def test_a_run_that_is_killed_at_once_still_begins_with_the_weights_of_another(tmp_path: Path, monkeypatch, before):
+    torch.manual_seed(1)
+    known = DPRNNSeparator(SeparatorConfig(**tiny().separator.model_dump()))
+    known.save(tmp_path / "known.safetensors")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_separator, before, killed)
+    named = f"train.initial={json.dumps(str(tmp_path / 'known.safetensors'))}"
+    still = ("train.learning_rate=1e-30", "train.learning_rate_final=1e-30")
+    with pytest.raises(KeyboardInterrupt):
+        train_separator.start(
+            tiny(named, *still, "train.total_steps=1", "train.eval_every=0"), tmp_path / "run"
+        )
+    monkeypatch.undo()
+    train_separator.resume(tmp_path / "run")
+    separator = DPRNNSeparator.load(tmp_path / "run" / "separator.safetensors")
+    for name, value in known.weights().items():
+        torch.testing.assert_close(separator.weights()[name], value, atol=1e-3, rtol=1e-3)  # half precision
+    assert "sha256" in separator.notes["initial"]
 
 
 def test_a_training_killed_with_9_resumes_exactly(tmp_path: Path):
