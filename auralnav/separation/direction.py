@@ -82,7 +82,23 @@ class DirectionMatch(nn.Module):
 
 
 def direction_templates(azimuth: np.ndarray, frequency: np.ndarray, head: str, sample_rate: int) -> np.ndarray:
-    """float64 [3·F, A]: weights of (A − B, 2 Re C, 2 Im C) / (A + B) of each frequency, for each azimuth (radians)."""
+    """What each direction expects of (A − B, 2 Re C, 2 Im C) / (A + B), energies and cross spectrum C = L·R* of a bin.
+
+    The product of both, summed over the three, is twice the share of the bin's energy that the direction explains
+    less 1 (see the head of this module).
+
+    Args:
+        azimuth: radians from straight ahead, positive to the left, [A].
+        frequency: Hz [F].
+        head: "sphere" or "none".
+        sample_rate: Hz.
+
+    Returns:
+        float64 [3·F, A], the three numbers of each frequency beside each other.
+
+    Raises:
+        ConfigError: another head.
+    """
     delay, response = ear_responses(azimuth, frequency, head, sample_rate)
     ears = response * np.exp(-2j * np.pi * frequency * delay[..., None])
     ears = ears / np.linalg.norm(ears, axis=0)

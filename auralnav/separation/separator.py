@@ -23,7 +23,7 @@ from auralnav.separation.spatial import SpatialMasks
 
 SEPARATOR_FORMAT = "auralnav-separator-1"
 QUIETEST = 1e-6
-"""RMS (−120 dBFS) of what the network hears, mid signal or both ears, below which it is not brought to 1."""
+"""RMS (−120 dBFS) of the mean of the ears below which it is not brought to 1."""
 
 _SPATIAL = "spatial."  # before the names of the weights of `SpatialMasks` in a file
 _ABOUT = "auralnav"
@@ -32,7 +32,7 @@ _ABOUT = "auralnav"
 class DPRNNSeparator(nn.Module):
     """Tells the sources of a mixture apart, each as it is at the mean of the ears, and as loud as it is there.
 
-    The network hears its input, mid signal or both ears, at an RMS of 1, and its estimates are scaled back:
+    The network hears the mean of the ears at an RMS of 1, and its estimates are scaled back:
     `forward(a · audio)` is a · `forward(audio)` for every a > 0 that leaves the RMS above `QUIETEST`. Silence gives
     zeros.
 
@@ -104,7 +104,10 @@ class DPRNNSeparator(nn.Module):
         return {**self.network.state_dict(), **{_SPATIAL + name: value for name, value in spatial.items()}}
 
     def begin_with(self, other: DPRNNSeparator) -> None:
-        """Take the weights of a separator with the same network; what it has no weights of stays as it is.
+        """Take the weights of a separator with the same network; what that has no weights of stays as it is.
+
+        Args:
+            other: on any device; only its `config.ears` may differ from this one's.
 
         Raises:
             ConfigError: its network is another one.

@@ -4,9 +4,11 @@ Sounds of one class, or two steady tones, cannot be told apart in one signal, bu
 bin of the two-ear spectrum fits some directions better than others; a source's direction is where the bins that the
 separator gives it point to, and a bin belongs to the sources whose direction it fits. Both are repeated in turn, as in
 expectation maximisation: the spatial clustering of MESSL (Mandel, Weiss & Ellis, IEEE Trans. ASLP 18, 2010) with a
-network's estimates as its priors (Drude & Haeb-Umbach, Interspeech 2017), differentiable throughout.
+network's estimates as its priors (Drude & Haeb-Umbach, Interspeech 2017). Gradients reach the network through its
+estimates; which directions a bin fits is taken as given.
 
-In a reverberant room bins point anywhere, directions come out blurred, and the network's estimates stay as they are.
+In a reverberant room bins point anywhere, directions come out blurred, and the network's estimates count for more. What
+comes out is the mixture's spectrum under masks: never better than masks are, however good an estimate was.
 """
 
 from __future__ import annotations
@@ -43,11 +45,18 @@ _TINY = 1e-9
 class SpatialMasks(nn.Module):
     """Estimates of sources in the mean of the ears, refined by the directions that they come from.
 
-    The few parameters are learned with the separator: how much the network's estimate and the direction count at each
-    frequency, the latter the more the sharper the source's direction stands out.
+    The few parameters are learned with the separator: how much the network's estimate counts, and how much the
+    direction does, the more the sharper the source's direction stands out.
 
     Args:
         sample_rate: Hz.
+
+    Attributes:
+        prior: [], exponent of the network's share of a bin.
+        place: [F], exponent of how well a bin's direction fits a source, at each frequency.
+        sharp: [2], offset and slope of the logit, over the log of a direction's sharpness, that scales `place`.
+        floor: [], log of what is added to how well a direction fits.
+        heard: [F], log of how much each frequency counts for a source's direction.
     """
 
     templates: Tensor
