@@ -34,7 +34,7 @@ from auralnav.configs.separator import SeparatorExperiment
 from auralnav.devices import torch_device
 from auralnav.envs.acoustics.head import spherical_head
 from auralnav.envs.acoustics.tail import noise_bank
-from auralnav.errors import ConfigError
+from auralnav.errors import CheckpointError, ConfigError
 from auralnav.files import write_bytes, write_json
 from auralnav.separation.clip_pool import clip_pool, training_seeds
 from auralnav.separation.mixtures import MixtureRenderer
@@ -256,11 +256,18 @@ class _Session:
         """Put the training where the checkpoint left it.
 
         Raises:
-            CheckpointError: it is damaged.
+            CheckpointError: it is damaged, or of another network than the config's.
         """
         name = manifest.about["state"]
-        state, _ = decode(self.run.resume.read(manifest, name), str(self.run.resume.folder / name))
-        self.training.restore(state["training"])
+        path = self.run.resume.folder / name
+        state, _ = decode(self.run.resume.read(manifest, name), str(path))
+        try:
+            self.training.restore(state["training"])
+        except (RuntimeError, ValueError) as error:
+            detail = str(error).strip().splitlines()[-1].strip()
+            raise CheckpointError(
+                f"{path}: does not fit the network of config.yaml in this version ({detail}); start a new run"
+            ) from error
         self.validations = list(state["validations"])
         self._manifest = manifest
         self._earlier_seconds = float(manifest.about["wall_seconds"])

@@ -37,8 +37,8 @@ def at(azimuth_deg: float, sound: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.fft.irfft(ears * np.fft.rfft(sound), len(sound)).astype(np.float32))
 
 
-def unsure(images: list[torch.Tensor], right: float, outputs: int = 4) -> torch.Tensor:
-    """Estimates [1, K, N] of a separator that puts a share `right` of each source where it belongs."""
+def unsure(images: list[torch.Tensor], right: float | torch.Tensor, outputs: int = 4) -> torch.Tensor:
+    """Estimates [1, K, N] of a separator that puts a share `right` (of each sample) of a source where it belongs."""
     mids = [image.mean(dim=0) for image in images]
     estimates = [right * mids[0] + (1 - right) * mids[1], right * mids[1] + (1 - right) * mids[0]]
     return torch.stack([*estimates, *[torch.zeros(N)] * (outputs - 2)])[None]
@@ -100,6 +100,18 @@ def test_a_source_that_turns_to_the_other_side_is_followed(masks):
         for part in (slice(0, half - 4_000), slice(half + 4_000, N)):
             wanted = image.mean(dim=0)[part]
             assert si_sdr(refined[0, k, part], wanted) > si_sdr(estimates[0, k, part], wanted) + 1.0
+
+
+def test_a_moment_without_an_opinion_is_told_apart_by_where_sources_are_before_and_after(masks):
+    images = [at(60.0, notes(1)), at(-60.0, notes(2))]
+    right = torch.full((N,), 0.8)
+    right[round(0.35 * FS) : round(0.65 * FS)] = 0.5
+    estimates = unsure(images, right)
+    refined = masks((images[0] + images[1])[None], estimates)
+    moment = slice(round(0.45 * FS), round(0.55 * FS))
+    for k, image in enumerate(images):
+        wanted = image.mean(dim=0)[moment]
+        assert si_sdr(refined[0, k, moment], wanted) > si_sdr(estimates[0, k, moment], wanted) + 6.0
 
 
 def test_rows_do_not_depend_on_each_other(masks):

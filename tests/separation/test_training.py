@@ -227,7 +227,7 @@ def test_a_training_may_begin_with_the_weights_of_another(tmp_path: Path):
     known.save(tmp_path / "known.safetensors")
     named = f"train.initial={json.dumps(str(tmp_path / 'known.safetensors'))}"
     begin = (named, "separator.ears=2", "train.eval_every=0")
-    # Updates too small to move a weight show what it began with; directions count from the beginning.
+    # Updates too small to move a weight show what it began with.
     still = tiny(*begin, "train.total_steps=1", "train.learning_rate=1e-30", "train.learning_rate_final=1e-30")
     train_separator.start(still, tmp_path / "still")
     separator = DPRNNSeparator.load(tmp_path / "still" / "separator.safetensors")
@@ -352,6 +352,12 @@ def test_wrong_use_of_runs_and_configs_is_told_in_one_line(tmp_path: Path):
         tiny("separator.kernel=8001")
     with pytest.raises(ConfigError, match=r"rt60 \[0.6, 0.2\] runs backwards"):
         tiny("mixtures.rt60=[0.6, 0.2]")
+    config = tmp_path / "run" / "config.yaml"
+    earlier = config.read_text()
+    config.write_text(earlier.replace("ears: 1", "ears: 2"))
+    with pytest.raises(CheckpointError, match=r"^[^\n]*does not fit the network of config.yaml[^\n]*spatial[^\n]*$"):
+        train_separator.resume(tmp_path / "run", ("train.total_steps=2",))
+    config.write_text(earlier)
     state = next((tmp_path / "run" / "resume").glob("state-*"))
     state.write_bytes(state.read_bytes()[:-10])
     with pytest.raises(CheckpointError, match="cut off"):
