@@ -59,7 +59,8 @@ def speed_peers(separator: DPRNNSeparator) -> tuple[list[Peer], dict[str, str]]:
         words[name] = said
 
     estimates = torch.rand(1, cpu.config.sources, n) * sound[:1].mean(dim=1, keepdim=True)
-    add("cues", "a step's estimates and its mixture turned into cues", 1, lambda: cues.with_mixture(sound[:1], estimates))
+    said = "a step's estimates and its mixture turned into cues"
+    add("cues", said, 1, lambda: cues.with_mixture(sound[:1], estimates))
     for window in WINDOWS:
         one, many = (StreamingSeparator(cpu, n, window, rooms) for rooms in (1, ROOMS))
 
