@@ -38,6 +38,11 @@ class MissingDependencyError(AuralNavError, ImportError):
     """An optional library is needed and not installed."""
 
 
+def last_line(error: BaseException) -> str:
+    """The last line of what an error says; where torch lists what does not fit, the last of its list."""
+    return str(error).strip().splitlines()[-1].strip()
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """"; did you mean X?" with the known name nearest to a mistyped one, "" where none is near."""
     close = difflib.get_close_matches(name, list(known), n=1)

@@ -29,7 +29,7 @@ from auralnav.agents.history import HistoryStack
 from auralnav.agents.memory_dqn import MemoryDQN
 from auralnav.agents.memory_ppo import MemoryPPO
 from auralnav.configs.schema import ExperimentConfig
-from auralnav.errors import CheckpointError
+from auralnav.errors import CheckpointError, last_line
 from auralnav.files import atomic_write
 
 POLICY_FORMAT = "auralnav-policy-1"
@@ -157,9 +157,8 @@ def load_weights(policy: BasePolicy, weights: dict[str, torch.Tensor], name: str
     try:
         policy.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        detail = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(
-            f"{name}: does not fit the network of the config ({detail}); use the run's own"
+            f"{name}: does not fit the network of the config ({last_line(error)}); use the run's own"
         ) from error
 
 

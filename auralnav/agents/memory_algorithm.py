@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
-from auralnav.errors import CheckpointError, ShapeError
+from auralnav.errors import CheckpointError, ShapeError, last_line
 from auralnav.policies.ssm.memory_core import MemoryCore
 
 PredictState = tuple[np.ndarray, ...]
@@ -50,9 +50,8 @@ class MemoryAlgorithm(BaseAlgorithm):
         try:
             super().set_parameters(load_path_or_dict, exact_match, device)
         except RuntimeError as error:
-            detail = str(error).strip().splitlines()[-1].strip()
             raise CheckpointError(
-                f"the checkpoint does not fit a network with memory {self.memory} ({detail}); "
+                f"the checkpoint does not fit a network with memory {self.memory} ({last_line(error)}); "
                 f"build the model with the checkpoint's own memory and sizes"
             ) from error
 

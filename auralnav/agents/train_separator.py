@@ -8,7 +8,6 @@ pools/                  rooms and sounds of the training, made anew where they a
 
 from __future__ import annotations
 
-import hashlib
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -34,8 +33,8 @@ from auralnav.configs.separator import SeparatorExperiment
 from auralnav.devices import torch_device
 from auralnav.envs.acoustics.head import spherical_head
 from auralnav.envs.acoustics.tail import noise_bank
-from auralnav.errors import CheckpointError, ConfigError
-from auralnav.files import write_bytes, write_json
+from auralnav.errors import CheckpointError, ConfigError, last_line
+from auralnav.files import sha256, write_bytes, write_json
 from auralnav.separation.clip_pool import clip_pool, training_seeds
 from auralnav.separation.mixtures import MixtureRenderer
 from auralnav.separation.room_pool import RoomRecipe, room_pool
@@ -161,7 +160,7 @@ def _notes(config: SeparatorExperiment, run: RunFolder) -> dict[str, Any]:
     notes: dict[str, Any] = {"experiment": config.model_dump(mode="json"), "command": command}
     if config.train.initial is not None:
         known = DPRNNSeparator.load(run.initial).notes
-        notes["initial"] = {"sha256": hashlib.sha256(run.initial.read_bytes()).hexdigest(), **known}
+        notes["initial"] = {"sha256": sha256(run.initial), **known}
     return notes
 
 
@@ -264,9 +263,8 @@ class _Session:
         try:
             self.training.restore(state["training"])
         except (RuntimeError, ValueError) as error:
-            detail = str(error).strip().splitlines()[-1].strip()
             raise CheckpointError(
-                f"{path}: does not fit the network of config.yaml in this version ({detail}); start a new run"
+                f"{path}: does not fit the network of config.yaml in this version ({last_line(error)}); start a new run"
             ) from error
         self.validations = list(state["validations"])
         self._manifest = manifest

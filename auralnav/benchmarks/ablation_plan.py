@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -17,6 +16,7 @@ from auralnav.agents.train import make_training_env, with_absolute_paths
 from auralnav.configs.load import load_config
 from auralnav.configs.schema import AURAL_PREFIX, AudioEnvConfig, ExperimentConfig, PolicyConfig
 from auralnav.errors import ConfigError, did_you_mean
+from auralnav.files import sha256
 
 TRAINED: dict[str, tuple[str, str]] = {
     "learned": ("learned", "masked"),
@@ -190,7 +190,7 @@ def whole_numbers(text: str) -> list[int]:
 
 def _digest(weights: str) -> str:
     """SHA-256 of a separator's file."""
-    return hashlib.sha256(find_separator(weights).read_bytes()).hexdigest()
+    return sha256(find_separator(weights))
 
 
 def _packaged(kind: str, sets: Sequence[str]) -> ExperimentConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from auralnav.benchmarks.separation_speed import PEERS, separation_speed
 from auralnav.devices import torch_device
 from auralnav.envs.acoustics.sounds import CLASSES
 from auralnav.errors import ConfigError
+from auralnav.files import sha256
 from auralnav.separation.separator import DPRNNSeparator
 
 STREAMED = ("2_anechoic", "2_rt60_0.3")
@@ -184,7 +184,7 @@ def _left_out(bench: SeparationBench, held_out: HeldOut, rows: list[Row], output
 def _about(name: str, separator: DPRNNSeparator, path: Path) -> dict[str, Any]:
     return {
         "name": name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256(path),
         "bytes": path.stat().st_size,
         "parameters": sum(weight.numel() for weight in separator.parameters()),
         "sources": separator.config.sources,

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auralnav.errors import CheckpointError, ConfigError, ShapeError, SoundError
+from auralnav.errors import CheckpointError, ConfigError, ShapeError, SoundError, last_line
 from auralnav.files import write_bytes
 from auralnav.separation.asteroid_models import dprnn_tasnet
 from auralnav.separation.dual_path import estimate_masks
@@ -218,8 +218,9 @@ class DPRNNSeparator(nn.Module):
         try:
             separator._take(weights)
         except (RuntimeError, TypeError) as error:
-            detail = str(error).strip().splitlines()[-1].strip()
-            raise CheckpointError(f"{path}: its weights do not fit its config ({detail}); get it anew") from error
+            raise CheckpointError(
+                f"{path}: its weights do not fit its config ({last_line(error)}); get it anew"
+            ) from error
         if not all(torch.isfinite(value).all() for value in weights.values()):
             raise CheckpointError(f"{path}: holds weights that are NaN or infinite; use an earlier checkpoint")
         return separator
