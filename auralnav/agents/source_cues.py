@@ -25,16 +25,15 @@ from auralnav.envs.audio.env import AudioEnv
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.vector import AudioVectorEnv
 from auralnav.errors import ConfigError
+from auralnav.policies.source_set import ATTENDED, SOURCES
 from auralnav.separation.attention import NOBODY, attend
 from auralnav.separation.bearing import BEARING, SUMS, with_bearing
 from auralnav.separation.cues import LEVEL_COLUMN, SpatialCues
 from auralnav.separation.streaming import StreamingSeparator
 
-ATTENDED = "attended"
 AUDIO = "audio"
 HEADING = "heading"
 MIXTURE = "mixture"
-SOURCES = "sources"
 FULL_SCALE = 32767  # the 16-bit number of a sample at 1
 
 Observation = dict[str, np.ndarray]
@@ -141,7 +140,7 @@ class SourceCues:
         if self._stream is not None:
             return self._separated(self._stream, sound, start, np.flatnonzero(new))
         audio = torch.from_numpy(np.ascontiguousarray(sound))
-        features = np.zeros((*self._features[new].shape[:2], len(self._cues.names)), np.float32)
+        features = np.zeros((len(audio), self._features.shape[1], len(self._cues.names)), np.float32)
         if self._images is not None:
             mids = self._ranked(self._images(new).mean(axis=2), start, new)
             features[:, : 1 + mids.shape[1]] = self._cues.with_mixture(audio, torch.from_numpy(mids)).numpy()

@@ -16,6 +16,10 @@ from torch import Tensor
 from auralnav.errors import ShapeError
 from auralnav.policies.extractors import RunningStandardiser
 
+ATTENDED = "attended"
+SOURCES = "sources"
+"""Keys of the observation: which source is attended to, and the rows."""
+
 
 def attended_first(rows: Tensor, attended: Tensor, levels: Tensor, count: int) -> Tensor:
     """Rows [B, h, count, C] of the source attended to and the loudest others, of rows [B, h, K, C] over h steps.
@@ -51,20 +55,20 @@ class SourceSetExtractor(BaseFeaturesExtractor):
     def __init__(
         self, observation_space: spaces.Dict, sources: int, level: int, looked_at: int, standardise: bool = False
     ) -> None:
-        rows = observation_space.spaces.get("sources")
+        rows = observation_space.spaces.get(SOURCES)
         shape = () if rows is None else rows.shape or ()
         if len(shape) != 2 or shape[0] % sources or not level < shape[1]:
             raise ShapeError(
                 f"sources: {rows} is no Box of shape [steps · {sources}, more than {level}]; "
                 f"give rows of {sources} sources"
             )
-        attended = observation_space.spaces.get("attended")
+        attended = observation_space.spaces.get(ATTENDED)
         if attended is None or attended.shape != (shape[0] // sources, sources):
             raise ShapeError(
                 f"attended: {attended} is no Box of shape [{shape[0] // sources}, {sources}]; "
                 "say of each step which source is attended to"
             )
-        flat = {key: part for key, part in observation_space.spaces.items() if key not in ("sources", "attended")}
+        flat = {key: part for key, part in observation_space.spaces.items() if key not in (SOURCES, ATTENDED)}
         size = sum(int(torch.Size(part.shape or ()).numel()) for part in flat.values())
         super().__init__(observation_space, size + shape[0] // sources * looked_at * shape[1])
         self._flat, self._sources, self._level, self._looked_at = list(flat), sources, level, looked_at
@@ -72,9 +76,9 @@ class SourceSetExtractor(BaseFeaturesExtractor):
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
         """Features [B, features_dim]: the flat parts, then step after step the sources, the one attended to first."""
-        rows = observations["sources"].unflatten(1, (-1, self._sources))  # [B, h, K, C]
+        rows = observations[SOURCES].unflatten(1, (-1, self._sources))  # [B, h, K, C]
         flat = [observations[key].flatten(1) for key in self._flat]
-        attended = observations["attended"][:, -1].argmax(dim=1)
+        attended = observations[ATTENDED][:, -1].argmax(dim=1)
         chosen = attended_first(rows, attended, rows[:, -1, :, self._level], self._looked_at)
         features = torch.cat([*flat, chosen.flatten(1)], dim=1)
         return features if self.standardiser is None else self.standardiser(features)
