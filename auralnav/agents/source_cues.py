@@ -29,7 +29,7 @@ from auralnav.policies.source_set import ATTENDED, SOURCES
 from auralnav.separation.attention import NOBODY, attend
 from auralnav.separation.bearing import BEARING, SUMS, with_bearing
 from auralnav.separation.cues import LEVEL_COLUMN, SpatialCues
-from auralnav.separation.streaming import StreamingSeparator
+from auralnav.separation.streamed_cues import StreamedCues
 
 AUDIO = "audio"
 HEADING = "heading"
@@ -86,7 +86,7 @@ class SourceCues:
         self.config, self.num_envs = config, worlds.num_envs
         self._cues = make_cues(config, settings)
         self._images: Callable[[np.ndarray], np.ndarray] | None = None
-        self._stream: StreamingSeparator | None = None
+        self._stream: StreamedCues | None = None
         self._threads: ThreadPoolExecutor | None = None
         if config.masks == "oracle":
             heard = settings.num_sources + settings.distractors
@@ -96,10 +96,7 @@ class SourceCues:
         elif config.masks == "learned":
             separator = load_separator(config, settings.fs)
             device = torch_device(config.device, "separation.device")
-            self._cues.to(device)
-            self._stream = StreamingSeparator(
-                separator.to(device), step=settings.block, window_seconds=config.window_seconds, batch=self.num_envs
-            )
+            self._stream = StreamedCues(separator.to(device), self._cues, self.num_envs, config.window_seconds)
             if config.threads > 1 and device.type == "cpu":
                 self._threads = ThreadPoolExecutor(config.threads)
         self._ranks = np.zeros((self.num_envs, settings.num_sources + settings.distractors), np.int64)
@@ -149,15 +146,12 @@ class SourceCues:
         return features
 
     def _separated(
-        self, stream: StreamingSeparator, sound: np.ndarray, start: np.ndarray, worlds: np.ndarray
+        self, stream: StreamedCues, sound: np.ndarray, start: np.ndarray, worlds: np.ndarray
     ) -> np.ndarray:
         """Cues [b, 1 + K, C] of the b worlds' sound [b, 2, n], their worlds shared between the threads."""
 
         def measure(part: np.ndarray) -> np.ndarray:
-            with torch.no_grad():  # a thread's own setting
-                audio = torch.from_numpy(sound[part]).to(stream.device)
-                heard = stream.push(audio, torch.from_numpy(start[part]), torch.from_numpy(worlds[part]))
-                return self._cues.with_mixture(heard.audio, heard.sources).cpu().numpy()
+            return stream.hear(*(torch.from_numpy(each[part]) for each in (sound, start, worlds))).numpy()
 
         if self._threads is None:
             return measure(np.arange(len(worlds)))

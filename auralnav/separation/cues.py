@@ -126,10 +126,16 @@ class SpatialCues(nn.Module):
             ShapeError: mono sound, another length, no source.
             SoundError: NaN or infinite samples.
         """
+        self.masking.check(audio, sources)
         return self._features(*self._heard(audio, sources))
 
     def with_mixture(self, audio: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
         """Features [B, 1 + K, C]: first those of the whole mixture, then `forward`'s, with its arguments and errors."""
+        self.masking.check(audio, sources)
+        return self.measure(audio, sources)
+
+    def measure(self, audio: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
+        """As `with_mixture`, for what is known to be sound: nothing is checked, so a GPU is not waited for."""
         ears, masks = self._heard(audio, sources)
         return self._features(ears, torch.cat([torch.ones_like(masks[:, :1]), masks], dim=1))
 
@@ -141,7 +147,6 @@ class SpatialCues(nn.Module):
 
     def _heard(self, audio: torch.Tensor, sources: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Spectra of the ears, complex [B, 2, T, F], and the sources' masks [B, K, T, F]."""
-        self.masking.check(audio, sources)
         ears = self.masking.spectra(audio)
         return ears, self.masking.of_spectra(ears, self.masking.spectra(sources))
 

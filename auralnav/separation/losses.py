@@ -17,22 +17,18 @@ than its active ones could ever be, and the permutation would follow the level.
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from auralnav.errors import ShapeError
-from auralnav.separation.order import assign
+from auralnav.separation.order import FEW, assign
 
 TAU = 1e-3
 """Share of the reference's energy that is added to the error's: the loss goes down to 10·log10(τ) = −30 dB."""
 
 Scale = Literal["fixed", "free"]
-
-_FEW = 5
-"""Sources whose permutations are all compared; more are assigned by the Hungarian method, on the host."""
 
 _TINY = 1e-12  # energy, far below any sound's: keeps logarithms and quotients of silence finite
 
@@ -90,15 +86,8 @@ class SeparationLoss(nn.Module):
     def __init__(self, sources: int, scale: Scale = "fixed") -> None:
         super().__init__()
         self._scale: Scale = scale
-        every = permutations(range(sources)) if sources <= _FEW else ()
-        orders = [[i * sources + j for j, i in enumerate(order)] for order in every]
-        self._orders: Tensor
-        self.register_buffer("_orders", torch.tensor(orders), persistent=False)  # entries of [K, K], flat
-
-    @property
-    def stays_on_device(self) -> bool:
+        self.stays_on_device = sources <= FEW
         """Whether the host has no part in it, so that a GPU's work can be recorded."""
-        return len(self._orders) > 0
 
     def forward(
         self, estimates: Tensor, targets: Tensor, mixture: Tensor, silence_weight: float | Tensor = 1.0
@@ -107,8 +96,6 @@ class SeparationLoss(nn.Module):
         losses = pairwise_losses(estimates, targets, mixture, self._scale)
         silent = (targets == 0).all(-1)[:, None, :]
         losses = torch.where(silent, silence_weight * losses, losses)  # [B, K estimates, K targets]
-        if not self.stays_on_device:
-            best = losses.gather(1, assign(-losses.detach()).unsqueeze(1)).squeeze(1)
-            return best.mean()
-        chosen = losses.flatten(1).index_select(1, self._orders.flatten()).unflatten(1, self._orders.shape)
-        return chosen.mean(dim=2).amin(dim=1).mean()  # [B, K!, K] → the best of each mixture
+        order = assign(-losses.detach()).unsqueeze(1)  # [B, 1, K]: the estimate of each target
+        chosen = order == torch.arange(losses.shape[1], device=losses.device)[:, None]
+        return torch.where(chosen, losses, 0.0).sum(dim=1).mean()

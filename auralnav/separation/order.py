@@ -7,12 +7,15 @@ A separator is free to put its estimates in another order at every call. An esti
   Bhattacharyya coefficient Σ √(p q) of spectra that sum to 1;
 
 slots that nothing is known of are given to the loudest first. All slots are given away at once, by the assignment
-with the largest sum (Crouse, IEEE Trans. AES 52, 2016, as scipy has it).
+with the largest sum: of a few estimates all assignments are compared, more take the Hungarian method (Crouse, IEEE
+Trans. AES 52, 2016, as scipy has it).
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -28,6 +31,9 @@ STRANGER = 0.6
 
 LEAK = 1e-2
 """Power over the loudest's (−20 dB) below which an estimate or a slot holds a separator's leaks, not a source."""
+
+FEW = 5
+"""Estimates whose assignments are all compared; more are assigned by the Hungarian method, on the host."""
 
 _LEAK_WEIGHT = 0.1  # leaks keep their slots where no source wants them
 _LEVEL_FIRST = 1e-3  # large enough to order equals, too small to overrule likeness
@@ -54,10 +60,16 @@ def band_powers(sources: Tensor, sample_rate: int) -> Tensor:
     window = torch.hann_window(frame, device=sources.device)
     spectra = torch.fft.rfft(sources.unfold(-1, frame, frame // 2) * window)
     power = (spectra.real.square() + spectra.imag.square()).mean(dim=-2) / frame**2
-    edges = band_edges(sample_rate, frame).to(sources.device)[:, None]
-    bins = torch.arange(power.shape[-1], device=sources.device)
     # As a product: CUDA has no deterministic sum along an axis from bin to bin, and trainings may ask for one.
-    return power @ ((bins >= edges[:-1]) & (bins < edges[1:])).to(power.dtype).T
+    return power @ _bands(sample_rate, frame, sources.device).to(power.dtype)
+
+
+@cache
+def _bands(sample_rate: int, frame: int, device: torch.device) -> Tensor:
+    """Which bin is in which band, float32 [bins, BANDS], made once: a GPU's recorded work may not fetch it."""
+    edges = band_edges(sample_rate, frame)
+    bins = torch.arange(frame // 2 + 1)[:, None]
+    return ((bins >= edges[:-1]) & (bins < edges[1:])).to(device, torch.float32)
 
 
 def spectral_likeness(first: Tensor, second: Tensor) -> Tensor:
@@ -83,7 +95,7 @@ def waveform_likeness(estimates: Tensor, before: Tensor) -> Tensor:
 
 
 def assign(scores: Tensor) -> Tensor:
-    """The assignment of estimates to slots with the largest sum of scores.
+    """The assignment of estimates to slots with the largest sum of scores, found on the device if `FEW` are assigned.
 
     Args:
         scores: [B, K estimates, J slots], J ≤ K.
@@ -91,9 +103,20 @@ def assign(scores: Tensor) -> Tensor:
     Returns:
         int64 [B, J]: the estimate of each slot.
     """
+    count, slots = scores.shape[1:]
+    if count <= FEW:
+        orders = _orders(count, slots, scores.device)
+        sums = scores.transpose(1, 2).flatten(1)[:, orders + count * torch.arange(slots, device=scores.device)].sum(-1)
+        return orders[sums.argmax(dim=1)]
     table = scores.transpose(1, 2).cpu().double().numpy()
     chosen = [torch.from_numpy(linear_sum_assignment(row, maximize=True)[1]) for row in table]
     return torch.stack(chosen).to(scores.device) if chosen else torch.zeros_like(scores[:, 0], dtype=torch.long)
+
+
+@cache
+def _orders(count: int, slots: int, device: torch.device) -> Tensor:
+    """Every choice of an estimate for each slot, int64 [count! / (count − slots)!, slots]."""
+    return torch.tensor(list(permutations(range(count), slots)), device=device)
 
 
 class SourceOrder:

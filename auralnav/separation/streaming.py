@@ -81,16 +81,23 @@ class StreamingSeparator:
         """
         rows = torch.arange(self.batch) if rows is None else rows
         start = torch.zeros(len(audio), dtype=torch.bool) if start is None else start
-        self._check(audio, start, rows)
-        start, rows = start.to(self.device), rows.to(self.device)
+        self.check(audio, start, rows)
+        return self.advance(audio.to(self._heard), start.to(self.device), rows.to(self.device))
+
+    def advance(self, audio: Tensor, start: Tensor, rows: Tensor) -> Separated:
+        """As `push`, all on the device and nothing checked, so a GPU is not waited for.
+
+        A room may be named twice, with the same sound.
+        """
         heard = self._heard[rows].masked_fill(start[:, None, None], 0.0)
-        heard = torch.cat([heard[..., self.step :], audio.to(heard)], dim=-1)
-        estimates = self.separator(heard)
+        heard = torch.cat([heard[..., self.step :], audio], dim=-1)
+        estimates = self.separator.separate(heard)
         self._heard[rows] = heard
         arranged = self._order.arrange(estimates, start, rows)
         return Separated(heard[..., -self.step :], arranged[..., -self.step :])
 
-    def _check(self, audio: Tensor, start: Tensor, rows: Tensor) -> None:
+    def check(self, audio: Tensor, start: Tensor, rows: Tensor) -> None:
+        """Refuse what `push` cannot take, with its errors."""
         b, rate = len(rows), self.separator.config.sample_rate
         if audio.shape != (b, 2, self.step) or not audio.is_floating_point():
             raise ShapeError(

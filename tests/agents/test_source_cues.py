@@ -264,13 +264,13 @@ def test_what_a_thread_cannot_separate_is_refused_as_without_threads(weights: Pa
 
 def test_the_real_separator_is_asked_once_a_step_for_all_worlds(weights: Path, monkeypatch: pytest.MonkeyPatch):
     batches = []
-    push = StreamingSeparator.push
+    advance = StreamingSeparator.advance
 
     def counted(self: StreamingSeparator, audio: torch.Tensor, *rest: Any) -> Any:
         batches.append(len(audio))
-        return push(self, audio, *rest)
+        return advance(self, audio, *rest)
 
-    monkeypatch.setattr(StreamingSeparator, "push", counted)
+    monkeypatch.setattr(StreamingSeparator, "advance", counted)
     env = make_training_env(config(weights=weights))
     env.reset()
     for row in ROWS[:4]:

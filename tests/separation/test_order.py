@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 from scipy.signal import butter, sosfilt
 
 from auralnav.separation.order import (
@@ -162,3 +163,10 @@ def test_likeness_of_waveforms_asks_for_energy_in_what_is_shared():
 def test_the_assignment_has_the_largest_sum():
     scores = torch.tensor([[[0.9, 0.8], [0.8, 0.1]], [[0.9, 0.2], [0.8, 0.3]]])
     assert assign(scores).tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(("estimates", "slots"), [(1, 1), (3, 2), (4, 4), (5, 1), (5, 5), (6, 6), (7, 3)])
+def test_the_assignment_is_that_of_the_hungarian_method(estimates: int, slots: int):
+    scores = torch.randn(50, estimates, slots, generator=torch.Generator().manual_seed(0))
+    expected = [linear_sum_assignment(table.T, maximize=True)[1] for table in scores.numpy()]
+    assert assign(scores).tolist() == np.stack(expected).tolist()
