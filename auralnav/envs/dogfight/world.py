@@ -6,13 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numba
 import numpy as np
 
 from auralnav.envs.dogfight import cpu
 from auralnav.envs.dogfight import layout as at
-from auralnav.errors import ActionError, ConfigError
+from auralnav.envs.dogfight.scripts import SCRIPTS
+from auralnav.errors import ActionError, ConfigError, did_you_mean
 
 Sizes = tuple[int, int]
+FEW = 16
+"""Worlds below this are stepped in the calling thread."""
+CHUNKS = 4
+"""Parts that a thread's share of the worlds is cut into, so that none waits long for another."""
 
 
 class DogfightWorld:
@@ -89,6 +95,25 @@ class DogfightWorld:
         self.clock[begun, at.CLOCK_EPISODE] = 0
         cpu.begin_games(self._flat(), self.clock, self.key, begun)
 
+    def command(self, script: str, ships: Any = slice(None), worlds: Any = slice(None), skill: float = 1.0) -> None:
+        """Give ships to a script of `scripts.SCRIPTS`, or back to `self.actions`.
+
+        Args:
+            script: its name; "actions" for ships that are commanded from outside.
+            ships: which slots, as an index.
+            worlds: which worlds, as an index.
+            skill: probability of the script's action, drawn each step; a random one is taken otherwise. [0, 1]
+
+        Raises:
+            ConfigError: another name, or a skill out of range.
+        """
+        if script not in SCRIPTS:
+            raise ConfigError(f"script {script!r} is none of {', '.join(SCRIPTS)}{did_you_mean(script, SCRIPTS)}")
+        if not 0 <= skill <= 1:
+            raise ConfigError(f"skill={skill!r} is not a probability, 0 to 1")
+        self.state[worlds, at.SCRIPT, ships] = SCRIPTS[script]
+        self.state[worlds, at.SKILL, ships] = skill
+
     def step(self, actions: Any = None, *, restart: bool = False) -> None:
         """Hold one action of each ship for `action_repeat` ticks, fewer where a game ends.
 
@@ -106,10 +131,19 @@ class DogfightWorld:
             self.actions[:, : given.shape[1]] = given
         else:
             checked_actions(self.actions, self.num_worlds)
-        cpu.step_worlds(
-            self._flat(), self.clock, self.key, self.actions, self.action_repeat, self.horizon,
-            np.float32(self.spread), reach(self.spread), restart, 1,
-        )  # fmt: skip
+        self._step(self._rules(self.action_repeat), restart, True, True)
+
+    def decide(self) -> None:
+        """Write the actions of scripted ships into `self.actions`, as the next `step` would."""
+        cpu.decide_worlds(self._flat(), self.clock, self.key, self.actions)
+
+    def tick(self, first: bool) -> None:
+        """One tick on the actions in `self.actions`; finished worlds stay as they are.
+
+        After one `decide`, `action_repeat` calls, the first of them with `first`, are one `step`, bit for bit but for the
+        rows ACC_X, ACC_Y and OMEGA, which are of the last tick.
+        """
+        self._step(self._rules(1), False, False, first)
 
     @property
     def status(self) -> Any:
@@ -136,6 +170,16 @@ class DogfightWorld:
                 raise ConfigError(f"snapshot[{name!r}] holds NaN or infinity")
         for name in _ARRAYS:
             getattr(self, name)[...] = snapshot[name]
+
+    def _rules(self, ticks: int) -> tuple[int, int, np.float32, np.float32]:
+        return ticks, self.horizon, np.float32(self.spread), reach(self.spread)
+
+    def _step(self, rules: tuple[int, int, np.float32, np.float32], restart: bool, decides: bool, first: bool) -> None:
+        arrays = self._flat(), self.clock, self.key, self.actions
+        if self.num_worlds < FEW:
+            cpu.step_few(*arrays, rules, restart, decides, first)
+        else:
+            cpu.step_worlds(*arrays, rules, restart, decides, first, CHUNKS * numba.get_num_threads())
 
     def _flat(self) -> np.ndarray:
         return self.state.reshape(self.num_worlds, -1)
