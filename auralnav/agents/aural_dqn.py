@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from auralnav.agents.dprnn_extractor import DPRNNExtractor
 from auralnav.agents.frame_replay import FrameReplay
 from auralnav.agents.memory_dqn import MemoryDQN
 from auralnav.errors import ConfigError
+from auralnav.separation.recorded import Recorded
 from auralnav.separation.separator import DPRNNSeparator
 
 SEPARATOR_GROUP = "separator"
@@ -108,6 +110,7 @@ class AuralDQN(LearnsSeparator, BatchedDQN):
         **kwargs: Any,
     ) -> None:
         self.double = double
+        self._recorded: tuple[int, Recorded] | None = None
         if history is not None:
             # Not DQN's own `n_steps`: that one is for SB3's buffers.
             steps, gamma = kwargs.pop("n_steps", 1), kwargs.get("gamma", 0.99)
@@ -141,6 +144,19 @@ class AuralDQN(LearnsSeparator, BatchedDQN):
         else:
             super().train(gradient_steps, batch_size)
 
+    def _gradients(self, batch: Any) -> Tensor:
+        # A rehearsal may change nothing, and running statistics would be changed by it.
+        if self.device.type != "cuda" or self.separator is not None or next(self.q_net.buffers(), None) is not None:
+            return super()._gradients(batch)
+        size, gradients = len(batch.rewards), super()._gradients
+        if self._recorded is None or self._recorded[0] != size:
+            recorded = Recorded(lambda *tensors: gradients(_refilled(batch, tensors)), self.device)
+            self._recorded = size, recorded
+        return self._recorded[1](*_tensors(batch)).clone()
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_recorded"]
+
     def _loss(self, batch: Any) -> Tensor:
         """Huber loss to the double Q target."""
         discounts = batch.discounts if batch.discounts is not None else self.gamma
@@ -153,3 +169,21 @@ class AuralDQN(LearnsSeparator, BatchedDQN):
 
 class AuralMemoryDQN(LearnsSeparator, MemoryDQN):
     """`MemoryDQN` with a separator before its memory."""
+
+
+def _tensors(batch: tuple[Any, ...]) -> list[Tensor]:
+    """All tensors of a batch."""
+    parts = [list(part.values()) if isinstance(part, dict) else [part] for part in batch]
+    return [tensor for part in parts for tensor in part if tensor is not None]
+
+
+def _refilled(batch: tuple[Any, ...], tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+    """A named tuple like this batch, of other tensors in the order of `_tensors`."""
+    given = iter(tensors)
+
+    def refill(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: next(given) for key in part}
+        return None if part is None else next(given)
+
+    return type(batch)(*map(refill, batch))

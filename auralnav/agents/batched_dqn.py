@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.save_util import load_from_pkl
@@ -48,22 +49,26 @@ class BatchedDQN(DQN):
     def _loss(self, batch: Any) -> Tensor:
         """The loss of a batch of the replay, a scalar."""
 
+    def _gradients(self, batch: Any) -> Tensor:
+        """Leave each weight the gradient of the loss, which is returned."""
+        loss = self._loss(batch)
+        self.policy.optimizer.zero_grad()
+        loss.backward()
+        return loss.detach()
+
     def _descend(self, gradient_steps: int, batch_size: int) -> None:
-        """Updates as SB3's `train` makes them, on `_loss`."""
+        """Updates as SB3's `train` makes them, on `_loss`; a GPU is waited for once, at their end."""
         assert self.replay_buffer is not None
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses = []
         for _ in range(gradient_steps):
-            loss = self._loss(self.replay_buffer.sample(batch_size, env=self._vec_normalize_env))
-            losses.append(loss.item())
-            self.policy.optimizer.zero_grad()
-            loss.backward()
+            losses.append(self._gradients(self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)))
             nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/loss", np.mean(losses))
+        self.logger.record("train/loss", torch.stack(losses).mean().item())
 
     def load_replay_buffer(
         self, path: str | Path | io.BufferedIOBase, truncate_last_traj: bool = True

@@ -7,6 +7,7 @@ broadcast in the loss, Q-values squeezed through a softmax.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from auralnav.agents import algorithms
 from auralnav.agents.algorithms import build_model, choose_device
 from auralnav.agents.aural_dqn import SEPARATOR_GROUP, AuralDQN
+from auralnav.agents.batched_dqn import BatchedDQN
 from auralnav.agents.evaluate import load_policy_agent, load_zip_agent, record
 from auralnav.agents.frame_replay import FrameReplay
 from auralnav.agents.train import make_training_env, resume, start
@@ -49,10 +51,10 @@ class Hallway(gym.Env):
         return np.zeros(2, np.float32), 0.0, False, False, {}
 
 
-def dqn(double: bool, history: int | None, **kwargs: Any) -> AuralDQN:
+def dqn(double: bool, history: int | None, device: str = "cpu", **kwargs: Any) -> AuralDQN:
     model = AuralDQN(
         "MlpPolicy", Hallway(), double=double, history=history, gamma=GAMMA, batch_size=32, buffer_size=200, seed=0,
-        policy_kwargs={"net_arch": [8]}, device="cpu", **kwargs,
+        policy_kwargs={"net_arch": [8]}, device=device, **kwargs,
     )  # fmt: skip
     model.set_logger(Logger(None, []))
     with torch.no_grad():
@@ -99,6 +101,27 @@ def test_the_update_is_the_bellman_equation_by_hand(double: bool, history: int |
             value = float(model.q_net(batch.observations[row : row + 1])[0, int(batch.actions[row])])
             losses.append(float(F.smooth_l1_loss(torch.tensor(value), torch.tensor(target))))
     assert learned == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this torch sees no GPU")
+@pytest.mark.parametrize("history", [None, 1])
+def test_recorded_updates_are_those_that_are_not(history: int | None, monkeypatch: pytest.MonkeyPatch):
+    results = []
+    for recorded in (False, True):
+        np.random.seed(0)
+        model = dqn(True, history, device="cuda")
+        fill(model)
+        if not recorded:
+            monkeypatch.setattr(model, "_gradients", partial(BatchedDQN._gradients, model))
+        np.random.seed(1)
+        for size in (32, 32, 16):  # another size is recorded anew
+            model.train(3, size)
+        assert (model._recorded is None) == (not recorded)
+        results.append((float(model.logger.name_to_value["train/loss"]), model.q_net.state_dict()))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-4)
+    for name, weight in results[0][1].items():
+        torch.testing.assert_close(weight, results[1][1][name], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("history", [None, 1])
