@@ -79,8 +79,10 @@ class StreamedCues:
         while size < count:
             size *= 4
         size = min(size, self.stream.batch)
-        again = torch.arange(size).clamp(max=count - 1)
-        inputs = (audio[again], start[again], rows[again])
+        inputs = (audio, start, rows)
+        if size > count:
+            again = torch.arange(size).clamp(max=count - 1)
+            inputs = (audio[again], start[again], rows[again])
         call = self._recorded.get(size)
         if call is None:
             before = self.stream.state()
