@@ -1,10 +1,6 @@
-"""The colours and letters that the map, the panel and the keyboard walk share."""
+"""The colours and names that the map, the panel and the keyboard walk share."""
 
 from __future__ import annotations
-
-from typing import Any
-
-from PIL import ImageFont
 
 Colour = tuple[int, int, int]
 
@@ -43,14 +39,6 @@ CLASS_COLOURS: dict[str, Colour] = {
     "speech": (20, 110, 110),
 }
 _SPARE = tuple(CLASS_COLOURS.values())
-_FONTS: dict[int, Any] = {}
-
-
-def font(size: int) -> Any:
-    """Pillow's built-in scalable font at `size` pixels (no font file is needed on the machine)."""
-    if size not in _FONTS:
-        _FONTS[size] = ImageFont.load_default(size)
-    return _FONTS[size]
 
 
 def pretty(name: str) -> str:

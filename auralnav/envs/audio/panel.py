@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from auralnav.envs.audio import palette
+from auralnav.envs.fonts import font
 
 SILENCE_DB = -60.0
 
@@ -72,7 +73,7 @@ def _write(picture: Image.Image, s: float) -> tuple[ImageDraw.ImageDraw, Any]:
     draw = ImageDraw.Draw(picture, "RGBA")
 
     def text(x: float, y: float, words: str, size: float, colour: Any, anchor: str = "la") -> None:
-        draw.text((x, y), words, fill=colour, font=palette.font(max(6, round(size * s))), anchor=anchor)
+        draw.text((x, y), words, fill=colour, font=font(max(6, round(size * s))), anchor=anchor)
 
     return draw, text
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageChops, ImageDraw
 from auralnav.envs.audio import palette
 from auralnav.envs.audio.geometry import FloorPlan
 from auralnav.envs.audio.panel import draw_panel, draw_panel_background
+from auralnav.envs.fonts import font
 
 SCALE = 2
 
@@ -75,7 +76,7 @@ def _draw_room(plan: FloorPlan, width: int, height: int, panel: int) -> tuple[Im
     # The scale bar lies below the room, or over its lower edge when the room fills the height.
     x, y = 16 * u, height - 13 * u
     draw.line((x, y, x + view.scale, y), fill=palette.SOFT_INK, width=round(2.5 * u))
-    draw.text((x + view.scale + 8 * u, y), "1 m", fill=palette.SOFT_INK, font=palette.font(round(13 * u)), anchor="lm")
+    draw.text((x + view.scale + 8 * u, y), "1 m", fill=palette.SOFT_INK, font=font(round(13 * u)), anchor="lm")
     if panel:
         draw_panel_background(picture, width - panel, height / 640.0)
     # Walls count as outside: a found radius drawn over one is cut at its inner face.
@@ -96,7 +97,7 @@ def _room(plan: FloorPlan, width: int, height: int, panel: int) -> tuple[Image.I
 def _label(draw: ImageDraw.ImageDraw, view: MapView, at: np.ndarray, words: str, colour: Any) -> None:
     """A name in a white pill centred under `at` (pixels), kept inside the map."""
     u = view.unit
-    typeface = palette.font(round(13 * u))
+    typeface = font(round(13 * u))
     half = draw.textlength(words, font=typeface) / 2 + 7 * u
     x = float(np.clip(at[0], half + 4 * u, 2 * map_centre(view) - half))
     y = at[1] + 25 * u if at[1] < view.unit * 640 - 50 * u else at[1] - 25 * u
@@ -245,7 +246,7 @@ def _draw_agent(draw: ImageDraw.ImageDraw, view: MapView, pose: Any, bumped: boo
 
 def _draw_banner(draw: ImageDraw.ImageDraw, view: MapView, words: str, colour: Any) -> None:
     u = view.unit
-    typeface = palette.font(round(20 * u))
+    typeface = font(round(20 * u))
     half = draw.textlength(words, font=typeface) / 2 + 18 * u
     x, y = map_centre(view), 30 * u
     draw.rounded_rectangle((x - half, y - 18 * u, x + half, y + 18 * u), 18 * u, fill=(*colour, 235))
