@@ -34,6 +34,10 @@ class CheckpointError(AuralNavError):
     """A checkpoint is damaged, incomplete or belongs to something else."""
 
 
+class ReplayError(AuralNavError, ValueError):
+    """A recorded game is damaged, of another version, or not what it claims to be."""
+
+
 class MissingDependencyError(AuralNavError, ImportError):
     """An optional library is needed and not installed."""
 
