@@ -102,7 +102,7 @@ def evaluate_command(
         if video is not None and not config.is_aural:
             raise ConfigError(f"--video: {config.id} has no scene to draw; leave it out")
     records = []
-    with _progress(screen) as progress:
+    with progress_bars(screen) as progress:
         for agent, config in chosen:
             records.append(
                 evaluation.record(
@@ -196,7 +196,7 @@ def demo_command(
     from auralnav.agents.demo import run_demo
 
     screen = console()
-    with _progress(screen) as progress:
+    with progress_bars(screen) as progress:
         result = run_demo(
             config,
             minutes,
@@ -350,7 +350,8 @@ def _marks(records: Sequence[EvaluationRecord]) -> list[str]:
     return marks
 
 
-def _progress(screen: Console) -> Progress:
+def progress_bars(screen: Console) -> Progress:
+    """A bar with count and time for each task; nothing where the screen is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -1,4 +1,4 @@
-"""MP4 files of what an agent saw and heard: H.264 pictures and the stereo sound at its ears, in step."""
+"""MP4 files of what an agent saw and heard: H.264 pictures and, where there is any, stereo sound in step."""
 
 from __future__ import annotations
 
@@ -35,16 +35,17 @@ def write_video(
     path: str | os.PathLike[str],
     frames: Iterable[np.ndarray],
     fps: float,
-    audio: np.ndarray,
-    fs: int,
+    audio: np.ndarray | None = None,
+    fs: int = 0,
 ) -> Path:
-    """Write an MP4 atomically: H.264 (yuv420p) video and AAC stereo sound that start together.
+    """Write an MP4 atomically: H.264 (yuv420p) video, and AAC stereo sound that starts with it.
 
     Args:
         path: the file, ending in .mp4.
         frames: pictures uint8 [H, W, 3], all of one size; taken one at a time.
         fps: pictures a second.
         audio: float32 [2, n] in −1..1, left channel first; padded with silence or cut to the video's length.
+            None makes a video without a sound track.
         fs: its samples a second.
 
     Returns:
@@ -55,10 +56,10 @@ def write_video(
         OSError: the file cannot be written.
     """
     av = _av()
-    audio = np.asarray(audio, dtype=np.float32)
-    if audio.ndim != 2 or audio.shape[0] != 2:
+    sound = None if audio is None else np.asarray(audio, dtype=np.float32)
+    if sound is not None and (sound.ndim != 2 or sound.shape[0] != 2):
         raise AuralNavError(
-            f"video sound must have shape [2, n], got {list(audio.shape)}: stack left and right"
+            f"video sound must have shape [2, n], got {list(sound.shape)}: stack left and right"
         )
     pictures = iter(frames)
     first = next(pictures, None)
@@ -77,23 +78,7 @@ def write_video(
         options = {"crf": "20", "preset": "fast"} if encoder == "libx264" else {}
         video = container.add_stream(encoder, rate=rate, options=options)
         video.width, video.height, video.pix_fmt = first.shape[1], first.shape[0], "yuv420p"
-        sound = container.add_stream("aac", rate=fs, layout="stereo")
-        sound.bit_rate = AUDIO_BIT_RATE
-        written = 0
-
-        def sound_until(end: int) -> Iterator[Any]:
-            """Encode the samples from `written` to `end`, silence where the sound is over."""
-            nonlocal written
-            if end <= written:
-                return
-            block = np.zeros((2, end - written), dtype=np.float32)
-            have = audio[:, written:end]
-            block[:, : have.shape[1]] = np.clip(have, -1.0, 1.0)
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
-            frame.sample_rate, frame.pts, frame.time_base = fs, written, Fraction(1, fs)
-            written = end
-            yield from sound.encode(frame)
-
+        track = None if sound is None else _SoundTrack(container, sound, fs)
         for index, picture in enumerate(itertools.chain([first], pictures)):
             picture = _even(picture)
             if picture.shape != first.shape or picture.dtype != np.uint8:
@@ -104,12 +89,40 @@ def write_video(
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(video.encode(frame))
-            # Sound goes in beside its pictures, so that players need not seek.
-            for packet in sound_until(round((index + 1) / rate * fs)):
-                container.mux(packet)
+            if track is not None:
+                # Sound goes in beside its pictures, so that players need not seek.
+                track.write_until(round((index + 1) / rate * fs))
         container.mux(video.encode(None))
-        container.mux(sound.encode(None))
+        if track is not None:
+            track.close()
     return Path(path)
+
+
+class _SoundTrack:
+    """The sound of a video that is being written, encoded a block at a time."""
+
+    def __init__(self, container: Any, audio: np.ndarray, fs: int) -> None:
+        self.container, self.audio, self.fs = container, audio, fs
+        self.stream = container.add_stream("aac", rate=fs, layout="stereo")
+        self.stream.bit_rate = AUDIO_BIT_RATE
+        self.written = 0
+
+    def write_until(self, end: int) -> None:
+        """Encode the samples not yet written up to `end`, silence where the sound is over."""
+        if end <= self.written:
+            return
+        block = np.zeros((2, end - self.written), dtype=np.float32)
+        have = self.audio[:, self.written : end]
+        block[:, : have.shape[1]] = np.clip(have, -1.0, 1.0)
+        frame = _av().AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = self.fs, self.written, Fraction(1, self.fs)
+        self.written = end
+        for packet in self.stream.encode(frame):
+            self.container.mux(packet)
+
+    def close(self) -> None:
+        """Encode what the encoder still holds."""
+        self.container.mux(self.stream.encode(None))
 
 
 def read_audio(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
