@@ -16,6 +16,7 @@ from auralnav.envs.dogfight.scripts import (
     FOCUS,
     HEALTH_WEIGHT,
     JOUSTER,
+    MATES_WEIGHT,
     PURSUIT,
     RANDOM,
     evader,
@@ -30,19 +31,19 @@ HUGE = np.float32(1e9)
 
 @kernel
 def scores(s):
-    """Of each ship: its distance from all its living enemies together, and HEALTH_WEIGHT a point of health."""
+    """Of each ship: its distance from all its living enemies and its health, weighted; low is a good target."""
     x, y, team = load(s, b.X), load(s, b.Y), load(s, b.TEAM)
     score = HEALTH_WEIGHT * load(s, b.HEALTH)
     for j in range(N):
         if s[b.HEALTH + j] > ZERO:
             dx, dy = shortest(s[b.X + j] - x), shortest(s[b.Y + j] - y)
-            score = score + pick(team != s[b.TEAM + j], root(dx * dx + dy * dy), ZERO)
+            score = score + pick(team != s[b.TEAM + j], MATES_WEIGHT * root(dx * dx + dy * dy), ZERO)
     return score
 
 
 @kernel
 def look(s, m, focused):
-    """Each ship's enemy: the nearest, or with `focused` the one of the lowest of `scores`; of equals the lower slot.
+    """Each ship's enemy: the nearest, or with `focused` that of the lowest distance and score; of equals the lower slot.
 
     Returns:
         (dx, dy, vx, vy, cos, sin): the short way to it, its velocity and its attitude.
@@ -56,7 +57,9 @@ def look(s, m, focused):
     for j in range(N):
         if s[b.HEALTH + j] > ZERO:
             dx, dy = shortest(s[b.X + j] - x), shortest(s[b.Y + j] - y)
-            suits = splat(m[b.SHARE + j]) if focused else dx * dx + dy * dy
+            suits = dx * dx + dy * dy
+            if focused:
+                suits = root(suits) + m[b.SHARE + j]
             better = (team != s[b.TEAM + j]) & (suits < best)
             best = pick(better, suits, best)
             seen_dx, seen_dy = pick(better, dx, seen_dx), pick(better, dy, seen_dy)

@@ -1,8 +1,8 @@
 """Eight float32 as one value inside a Numba kernel, and the few operations that rules need beside arithmetic.
 
-A rule that is written with `pick`, `root`, `size`, `lower` and `upper` in place of conditions and of functions of `math`
-takes a float32 as well as eight of them: compiled with `lanes` it moves the eight ships of a world at once, in one
-register with AVX and two with SSE or NEON; compiled with float32 it moves one ship, in the thread of a CUDA kernel.
+A rule that is written with `pick`, `root`, `size`, `lower` and `upper` in place of conditions and of functions of
+`math` takes a float32 as well as eight of them: compiled with `lanes` it moves the eight ships of a world at once, in
+one register with AVX and two with SSE or NEON; compiled with float32 it moves one ship, in the thread of a CUDA kernel.
 LLVM would not vectorise a loop of eight rounds by itself: it unrolls that first.
 
 The intrinsics exist inside `njit` for the CPU only and check no bounds.

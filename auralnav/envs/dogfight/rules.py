@@ -1,8 +1,8 @@
 """The rules of one tick, each as a function of a ship's numbers that Numba compiles for the CPU and for CUDA alike.
 
 There is one source of the physics. A kernel for CUDA that calls one of these gets it compiled for the device, where a
-number is a float32 and a thread has one ship; the kernels of the CPU call them with `lanes`, the numbers of eight ships.
-So conditions are spelled `pick` here, and nothing branches on a number that differs from ship to ship.
+number is a float32 and a thread has one ship; the kernels of the CPU call them with `lanes`, the numbers of eight
+ships. So conditions are spelled `pick` here, and nothing branches on a number that differs from ship to ship.
 """
 
 from __future__ import annotations

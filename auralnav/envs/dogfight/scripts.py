@@ -32,10 +32,10 @@ SCRIPTS = {"actions": 0, "random": 1, "pursuit": 2, "evader": 3, "jouster": 4, "
 
 random: every class with equal probability, anew each step.
 pursuit: chases the nearest enemy, aims where it will be when a bullet arrives, backs off when almost upon it.
-evader: runs from the nearest enemy, breaks sideways out of its line of fire, shoots only at what is before its nose.
+evader: runs from an enemy within 300 units, sideways out of its line of fire; turns on one that is farther, and shoots.
 jouster: charges the nearest enemy, boosting while power lasts, passes through, gets clear and comes round again.
-focus: as pursuit, at the one enemy that its whole team is after (the nearest and weakest), and holds its fire while a
-    team mate is in the line of it.
+focus: as pursuit, at the enemy that is weak and near to its team as well as to itself, and holds its fire while a team
+    mate is in the line of it.
 """
 ACTIONS, RANDOM, PURSUIT, EVADER, JOUSTER, FOCUS = range(6)
 
@@ -48,13 +48,13 @@ TOO_NEAR = np.float32(40.0)
 SLOW = np.float32(30.0)
 EAGER = np.float32(0.9)
 
-FLIGHT_RANGE = np.float32(400.0)  # an evader boosts when its enemy is nearer
+FLIGHT_RANGE = np.float32(300.0)  # an evader runs when its enemy is nearer
 COS_THREAT = np.float32(math.cos(math.radians(20.0)))  # the enemy's nose is on us
 EVADER_RESERVE, JOUSTER_RESERVE = np.float32(20.0), np.float32(30.0)
-EVADER_SHOTS_FROM = np.float32(50.0)
 JOUST_RANGE = np.float32(350.0)  # a jouster gets this far clear before it comes round
 
-HEALTH_WEIGHT = np.float32(3.0)  # units of distance that a point of health is worth to a team that picks its target
+# What a unit of a mate's distance and a point of an enemy's health count beside a unit of the ship's own distance.
+MATES_WEIGHT, HEALTH_WEIGHT = np.float32(0.25), np.float32(1.0)
 LANE = np.float32(20.0)  # half the width of the line of fire that is kept clear of team mates
 
 _32 = np.uint64(32)
@@ -115,19 +115,19 @@ def pursuit(dx, dy, enemy_vx, enemy_vy, vx, vy, cos, sin, power):
 
 @rule
 def evader(dx, dy, enemy_vx, enemy_vy, enemy_cos, enemy_sin, vx, vy, cos, sin, power):
-    """Power, turn and shoot classes of a ship that runs; arguments as of `pursuit`, with the enemy's attitude."""
+    """Power, turn and shoot classes of a ship that keeps away; arguments as of `pursuit`, with the enemy's attitude."""
     distance = root(dx * dx + dy * dy)
     lead = distance / BULLET_SPEED
     aim_x, aim_y = dx + (enemy_vx - vx) * lead, dy + (enemy_vy - vy) * lead
-    threatened = (distance < RANGE) & (-(enemy_cos * dx + enemy_sin * dy) > COS_THREAT * distance)
+    near = distance < FLIGHT_RANGE
+    threatened = near & (-(enemy_cos * dx + enemy_sin * dy) > COS_THREAT * distance)
     # Across the line of fire, to the side it already flies to; else straight away.
     side = pick(dx * vy - dy * vx > ZERO, ONE, -ONE)
     away_x, away_y = pick(threatened, -side * dy, -dx), pick(threatened, side * dx, -dy)
     slow = vx * vx + vy * vy < SLOW * SLOW
-    chased = (distance < FLIGHT_RANGE) & (power > EVADER_RESERVE)
-    shoot = has_shot(aim_x, aim_y, cos, sin, distance, power) & (power > EVADER_SHOTS_FROM)
-    gear = pick(slow | chased, BOOST, COAST)
-    return gear, turn_towards(away_x, away_y, cos, sin), pick(shoot, ONE, ZERO)
+    gear = pick(slow | (near & (power > EVADER_RESERVE)), BOOST, COAST)
+    turn = turn_towards(pick(near, away_x, aim_x), pick(near, away_y, aim_y), cos, sin)
+    return gear, turn, pick(has_shot(aim_x, aim_y, cos, sin, distance, power), ONE, ZERO)
 
 
 @rule

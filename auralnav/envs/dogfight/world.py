@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -11,10 +12,13 @@ import numpy as np
 
 from auralnav.envs.dogfight import cpu
 from auralnav.envs.dogfight import layout as at
+from auralnav.envs.dogfight.checks import checked_actions, checked_scalars, checked_sizes, checked_snapshot
 from auralnav.envs.dogfight.scripts import SCRIPTS
-from auralnav.errors import ActionError, ConfigError, did_you_mean
+from auralnav.errors import ConfigError, did_you_mean
 
 Sizes = tuple[int, int]
+Rules = tuple[int, int, np.float32, np.float32]
+ARRAYS = ("state", "clock", "key", "actions")
 FEW = 16
 """Worlds below this are stepped in the calling thread."""
 CHUNKS = 4
@@ -24,8 +28,9 @@ CHUNKS = 4
 class DogfightWorld:
     """W games of team combat on a torus, stepped together; `layout` says what the arrays hold.
 
-    `state`, `clock`, `key` and `actions` are the games: torch shares them without copying (`torch.from_numpy`, or
-    `torch.as_tensor` for the arrays of a CUDA device), and what is written into them holds from the next step on.
+    `state`, `clock`, `key` and `actions` are the games. What is written into them holds from the next step on, and
+    torch shares them without copying: `torch.from_numpy(world.state)` on the CPU, where they are NumPy arrays, and
+    `torch.as_tensor(world.state, device="cuda")` on CUDA, where they have a `__cuda_array_interface__`.
 
     Args:
         num_worlds: W, >= 1.
@@ -34,9 +39,10 @@ class DogfightWorld:
         action_repeat: ticks of 1/60 s that one action is held, >= 1.
         horizon: ticks after which a game is a draw, >= 1.
         spread: standard deviation of the noise on each component of a bullet's velocity, [0, 100] units/s.
+        device: "cpu" or "cuda", the current CUDA device.
 
     Raises:
-        ConfigError: an argument out of range.
+        ConfigError: an argument out of range, or a device that is missing.
     """
 
     def __init__(
@@ -47,23 +53,23 @@ class DogfightWorld:
         action_repeat: int = at.ACTION_REPEAT,
         horizon: int = at.HORIZON,
         spread: float = at.BULLET_SPREAD,
+        device: str = "cpu",
     ) -> None:
-        for name, value in (("num_worlds", num_worlds), ("action_repeat", action_repeat), ("horizon", horizon)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ConfigError(f"{name}={value!r} is not a whole number of at least 1")
-        if not (isinstance(spread, (int, float)) and 0 <= spread <= 100):
-            raise ConfigError(f"spread={spread!r} is not a number from 0 to 100 units/s")
+        checked_scalars(num_worlds, action_repeat, horizon, spread)
         self.num_worlds = int(num_worlds)
         self.sizes = checked_sizes(teams, self.num_worlds)
         self.action_repeat, self.horizon, self.spread = int(action_repeat), int(horizon), float(spread)
-        self.state = np.zeros((self.num_worlds, at.ROWS, at.SLOTS), np.float32)
-        self.clock = np.zeros((self.num_worlds, 4), np.int64)
-        self.key = np.zeros(self.num_worlds, np.int64)
-        self.actions = np.zeros((self.num_worlds, at.SLOTS, 3), np.int32)
+        self.device = device
+        self.cuda = cuda_backend(device)
+        state = np.zeros((self.num_worlds, at.ROWS, at.SLOTS), np.float32)
         slots = np.arange(at.SLOTS)
         first, both = self.sizes[:, :1], self.sizes.sum(1, keepdims=True)
-        self.state[:, at.TEAM] = np.where(slots < first, 0, np.where(slots < both, 1, -1))
-        self.state[:, at.SKILL] = 1.0
+        state[:, at.TEAM] = np.where(slots < first, 0, np.where(slots < both, 1, -1))
+        state[:, at.SKILL] = 1.0
+        self.state = self._put(state)
+        self.clock = self._put(np.zeros((self.num_worlds, 4), np.int64))
+        self.key = self._put(np.zeros(self.num_worlds, np.int64))
+        self.actions = self._put(np.zeros((self.num_worlds, at.SLOTS, 3), np.int32))
         self.reset(0)
 
     @property
@@ -72,9 +78,15 @@ class DogfightWorld:
         return self.state[:, : at.SHIP_ROWS]
 
     @property
-    def bullets(self) -> Any:
-        """float32 [W, 5, BARRELS, 8]: x, y, vx, vy and ticks left of the bullets, a view of `state`."""
-        return self.state[:, at.BULLET_X :].reshape(self.num_worlds, 5, at.BARRELS, at.SLOTS)
+    def bullets(self) -> np.ndarray:
+        """float32 [W, 5, BARRELS, 8]: x, y, vx, vy and ticks left of the bullets; on the CPU a view of `state`."""
+        state = self.state if self.cuda is None else self.cuda.get(self.state)
+        return state[:, at.BULLET_X :].reshape(self.num_worlds, 5, at.BARRELS, at.SLOTS)
+
+    @property
+    def status(self) -> Any:
+        """int64 [W]: RUNNING, TEAM_0_WON, TEAM_1_WON or DRAW, a view of `clock`."""
+        return self.clock[:, at.CLOCK_STATUS]
 
     def reset(self, seed: int, mask: np.ndarray | None = None) -> None:
         """Begin games: world i with the key seed + i, at game 0 of that key.
@@ -91,9 +103,10 @@ class DogfightWorld:
         begun = np.ones(self.num_worlds, bool) if mask is None else np.asarray(mask)
         if begun.dtype != bool or begun.shape != (self.num_worlds,):
             raise ConfigError(f"mask is {begun.dtype} {begun.shape}, not bool ({self.num_worlds},)")
-        self.key[begun] = seed + np.flatnonzero(begun)
-        self.clock[begun, at.CLOCK_EPISODE] = 0
-        cpu.begin_games(self._flat(), self.clock, self.key, begun)
+        with self._on_host("state", "clock", "key") as (state, clock, key):
+            key[begun] = int(seed) + np.flatnonzero(begun)
+            clock[begun, at.CLOCK_EPISODE] = 0
+            cpu.begin_games(_flat(state), clock, key, begun)
 
     def command(self, script: str, ships: Any = slice(None), worlds: Any = slice(None), skill: float = 1.0) -> None:
         """Give ships to a script of `scripts.SCRIPTS`, or back to `self.actions`.
@@ -111,48 +124,60 @@ class DogfightWorld:
             raise ConfigError(f"script {script!r} is none of {', '.join(SCRIPTS)}{did_you_mean(script, SCRIPTS)}")
         if not 0 <= skill <= 1:
             raise ConfigError(f"skill={skill!r} is not a probability, 0 to 1")
-        self.state[worlds, at.SCRIPT, ships] = SCRIPTS[script]
-        self.state[worlds, at.SKILL, ships] = skill
+        with self._on_host("state") as (state,):
+            state[worlds, at.SCRIPT, ships] = SCRIPTS[script]
+            state[worlds, at.SKILL, ships] = skill
 
-    def step(self, actions: Any = None, *, restart: bool = False) -> None:
-        """Hold one action of each ship for `action_repeat` ticks, fewer where a game ends.
+    def step(self, actions: Any = None, *, restart: bool = False, steps: int = 1, check: bool = True) -> None:
+        """Let scripts choose, and hold one action of each ship for `action_repeat` ticks, fewer where a game ends.
 
         Args:
-            actions: int [W, 8, 3] or [W, n, 3] for the first n slots: power, turn and shoot classes; None = what is
-                in `self.actions`.
+            actions: int [W, n, 3] for the first n slots: power, turn and shoot classes; a scripted ship's are not read.
+                None = what is in `self.actions`. On CUDA, an array of the device or of the host.
             restart: a world whose game is over begins its next one, which takes the step (NEXT_STEP autoreset); it
                 stays as it is otherwise.
+            steps: how many such steps at once, for games between scripts.
+            check: look for classes that do not exist; without, they mean a turn or gear of no name.
 
         Raises:
-            ActionError: an action of another shape or outside its classes.
+            ActionError: an action of another shape, no integer or outside its classes.
         """
+        if self.cuda is not None:
+            if actions is not None:
+                self.cuda.take_actions(actions, self.actions, check)
+            arrays = self.state, self.clock, self.key, self.actions
+            self.cuda.step(arrays, self._rules(self.action_repeat), restart, True, steps)
+            return
         if actions is not None:
-            given = checked_actions(actions, self.num_worlds)
+            given = checked_actions(actions, self.num_worlds) if check else np.asarray(actions)
             self.actions[:, : given.shape[1]] = given
-        else:
+        elif check:
             checked_actions(self.actions, self.num_worlds)
-        self._step(self._rules(self.action_repeat), restart, True, True)
+        for _ in range(steps):
+            self._advance(self._rules(self.action_repeat), restart, True, True)
 
-    def decide(self) -> None:
-        """Write the actions of scripted ships into `self.actions`, as the next `step` would."""
-        cpu.decide_worlds(self._flat(), self.clock, self.key, self.actions)
+    def decide(self) -> np.ndarray:
+        """Write the actions of scripted ships into `self.actions`, as the next `step` would; on the CPU only.
+
+        Returns:
+            `self.actions`, int32 [W, 8, 3].
+        """
+        self._only_cpu("decide()")
+        cpu.decide_worlds(_flat(self.state), self.clock, self.key, self.actions)
+        return self.actions
 
     def tick(self, first: bool) -> None:
-        """One tick on the actions in `self.actions`; finished worlds stay as they are.
+        """One tick on the actions in `self.actions`; finished worlds stay as they are. On the CPU only.
 
-        After one `decide`, `action_repeat` calls, the first of them with `first`, are one `step`, bit for bit but for the
-        rows ACC_X, ACC_Y and OMEGA, which are of the last tick.
+        After one `decide`, `action_repeat` calls, the first of them with `first`, are one `step`, bit for bit but for
+        the rows ACC_X, ACC_Y and OMEGA, which are of the last tick.
         """
-        self._step(self._rules(1), False, False, first)
-
-    @property
-    def status(self) -> Any:
-        """int64 [W]: RUNNING, TEAM_0_WON, TEAM_1_WON or DRAW."""
-        return self.clock[:, at.CLOCK_STATUS]
+        self._only_cpu("tick()")
+        self._advance(self._rules(1), False, False, first)
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """Copies of `state`, `clock`, `key` and `actions`, from which `restore` continues bit for bit."""
-        return {name: np.array(getattr(self, name)) for name in _ARRAYS}
+        return {name: self._get(getattr(self, name)) for name in ARRAYS}
 
     def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
         """Go back to a snapshot of a world of the same size.
@@ -160,32 +185,56 @@ class DogfightWorld:
         Raises:
             ConfigError: an array is missing, of another shape or not finite.
         """
-        for name in _ARRAYS:
-            if name not in snapshot:
-                raise ConfigError(f"the snapshot holds no {name!r}; take one with snapshot()")
-            given, mine = np.asarray(snapshot[name]), getattr(self, name)
-            if given.shape != mine.shape or given.dtype != mine.dtype:
-                raise ConfigError(f"snapshot[{name!r}] is {given.dtype} {given.shape}, not {mine.dtype} {mine.shape}")
-            if not np.isfinite(given).all():
-                raise ConfigError(f"snapshot[{name!r}] holds NaN or infinity")
-        for name in _ARRAYS:
-            getattr(self, name)[...] = snapshot[name]
+        checked = checked_snapshot(snapshot, {name: getattr(self, name) for name in ARRAYS})
+        with self._on_host(*ARRAYS) as arrays:
+            for array, values in zip(arrays, checked, strict=True):
+                array[...] = values
 
-    def _rules(self, ticks: int) -> tuple[int, int, np.float32, np.float32]:
+    def _rules(self, ticks: int) -> Rules:
         return ticks, self.horizon, np.float32(self.spread), reach(self.spread)
 
-    def _step(self, rules: tuple[int, int, np.float32, np.float32], restart: bool, decides: bool, first: bool) -> None:
-        arrays = self._flat(), self.clock, self.key, self.actions
+    def _advance(self, rules: Rules, restart: bool, decides: bool, first: bool) -> None:
+        arrays = _flat(self.state), self.clock, self.key, self.actions
         if self.num_worlds < FEW:
             cpu.step_few(*arrays, rules, restart, decides, first)
         else:
             cpu.step_worlds(*arrays, rules, restart, decides, first, CHUNKS * numba.get_num_threads())
 
-    def _flat(self) -> np.ndarray:
-        return self.state.reshape(self.num_worlds, -1)
+    def _only_cpu(self, what: str) -> None:
+        if self.cuda is not None:
+            raise ConfigError(f"{what} is for worlds on the CPU; restore a snapshot into one with device='cpu'")
+
+    def _put(self, array: np.ndarray) -> Any:
+        return array if self.cuda is None else self.cuda.put(array)
+
+    def _get(self, array: Any) -> np.ndarray:
+        return array.copy() if self.cuda is None else self.cuda.get(array)
+
+    @contextmanager
+    def _on_host(self, *names: str) -> Iterator[tuple[np.ndarray, ...]]:
+        """Arrays to read and write: themselves on the CPU, on CUDA copies that go back to the device at the end."""
+        if self.cuda is None:
+            yield tuple(getattr(self, name) for name in names)
+            return
+        copies = tuple(self.cuda.get(getattr(self, name)) for name in names)
+        yield copies
+        for name, copy in zip(names, copies, strict=True):
+            self.cuda.set(getattr(self, name), copy)
 
 
-_ARRAYS = ("state", "clock", "key", "actions")
+def cuda_backend(device: str) -> Any:
+    """None for "cpu", a `CudaBackend` for "cuda".
+
+    Raises:
+        ConfigError: another name, or no CUDA device.
+    """
+    if device == "cpu":
+        return None
+    if device != "cuda":
+        raise ConfigError(f"device={device!r} is not 'cpu' or 'cuda'")
+    from auralnav.envs.dogfight.cuda_backend import CudaBackend
+
+    return CudaBackend()
 
 
 def reach(spread: float) -> np.float32:
@@ -198,41 +247,5 @@ def reach(spread: float) -> np.float32:
     return np.float32((float(at.SHIP_RADIUS) + fastest / (2 * at.TICK_RATE) + 0.01) ** 2)
 
 
-def checked_sizes(teams: Sizes | Sequence[Sizes], num_worlds: int) -> np.ndarray:
-    """int64 [W, 2]: the ships of each team in each world.
-
-    Raises:
-        ConfigError: a team without ships, more than 8 ships, or another shape.
-    """
-    try:
-        sizes = np.array(teams)
-    except ValueError as error:
-        raise ConfigError(f"teams={teams!r} are not pairs of numbers of ships") from error
-    if sizes.shape not in ((2,), (num_worlds, 2)) or sizes.dtype.kind not in "iu":
-        raise ConfigError(f"teams={teams!r} is not (ships of team 0, ships of team 1), or one such pair a world")
-    sizes = np.broadcast_to(sizes, (num_worlds, 2)).astype(np.int64)
-    for few, many in np.unique(sizes, axis=0):
-        if few < 1 or many < 1 or few + many > at.SLOTS:
-            raise ConfigError(f"teams=({few}, {many}): each needs a ship, and together they have {at.SLOTS} at most")
-    return sizes
-
-
-def checked_actions(actions: Any, num_worlds: int) -> np.ndarray:
-    """Actions as an integer array [W, n, 3].
-
-    Raises:
-        ActionError: another shape, no integers (so no NaN), or a class that does not exist.
-    """
-    given = np.asarray(actions)
-    if given.ndim != 3 or given.shape[0] != num_worlds or given.shape[2] != 3 or not 1 <= given.shape[1] <= at.SLOTS:
-        raise ActionError(f"actions are {given.shape}, not ({num_worlds}, ships, 3) for up to {at.SLOTS} ships")
-    if given.dtype.kind not in "iu":
-        raise ActionError(f"actions are {given.dtype}, not integers: power 0 to 2, turn 0 to 6, shoot 0 or 1")
-    for column, (name, classes) in enumerate(_CLASSES):
-        low, high = given[..., column].min(), given[..., column].max()
-        if low < 0 or high >= classes:
-            raise ActionError(f"{name}={low if low < 0 else high} is outside its classes, 0 to {classes - 1}")
-    return given
-
-
-_CLASSES = (("power", at.POWER_CLASSES), ("turn", at.TURN_CLASSES), ("shoot", at.SHOOT_CLASSES))
+def _flat(state: np.ndarray) -> np.ndarray:
+    return state.reshape(len(state), -1)
