@@ -1,11 +1,10 @@
-"""`auralnav eval`, `auralnav play`, `auralnav demo`: what people see, hear and compare."""
+"""`auralnav eval`, `auralnav demo`: what people see, hear and compare."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,7 +53,6 @@ Overrides = Annotated[
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
     app.command("eval")(evaluate_command)
-    app.command("play")(play_command)
     app.command("demo")(demo_command)
 
 
@@ -129,58 +127,6 @@ def evaluate_command(
             recorder, _ = film(agent, config, best_seed(entry), split.value)
             where = recorder.write(video.with_stem(video.stem + mark))
             screen.print(f"video: {where}", soft_wrap=True, highlight=False)
-
-
-def play_command(
-    env: Annotated[str, typer.Argument(help="Environment id.")] = "AuralNav-v0",
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the episode.")] = None,
-    keys: Annotated[
-        str | None, typer.Option(help="Press these keys instead of reading the terminal.")
-    ] = None,
-    blind: Annotated[bool, typer.Option("--blind", help="No map: find the sources by ear.")] = False,
-    mute: Annotated[bool, typer.Option("--mute", help="Play no sound.")] = False,
-    record: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Save the walk at the end, .mp4 or .wav.")
-    ] = None,
-    overrides: Overrides = None,
-) -> None:
-    """Walk by keyboard and hear what the agent hears."""
-    if record is not None and record.suffix not in (".mp4", ".wav"):
-        raise typer.BadParameter(f"{record}: give a name that ends in .mp4 or .wav")
-    import gymnasium as gym
-
-    import auralnav
-    from auralnav.agents.baselines import task_settings
-    from auralnav.agents.play import HELP, PlaySession, save_recording, scripted_keys, terminal_keys
-    from auralnav.agents.speaker import open_speaker
-    from auralnav.agents.video import Recorder
-
-    screen = console()
-    config = env_config(env, tuple(overrides or ()))
-    task = task_settings(config)
-    if not config.is_aural:
-        raise ConfigError(f"{env}: only AuralNav environments can be played by ear")
-    auralnav.register_envs()
-    recorder = Recorder() if record is not None else None
-    # What cannot be played is refused before anything is said or a player is started.
-    with (
-        closing(gym.make(config.id, **config.task_kwargs())) as world,
-        nullcontext(scripted_keys(keys)) if keys is not None else terminal_keys() as pressed,
-        ExitStack() as stack,
-    ):
-        session = PlaySession(world, screen, blind=blind, recorder=recorder)
-        session.speaker, words = (None, "sound is off") if mute else open_speaker(int(task["fs"]))
-        if session.speaker is not None:
-            stack.callback(session.speaker.close)
-        screen.print(f"{words}\n{HELP}", highlight=False)
-        info = session.run(pressed, seed)
-    metrics = info.get("episode_metrics")
-    if metrics:
-        shown = ", ".join(f"{key} {float(value):.2f}" for key, value in metrics.items() if value is not None)
-        screen.print(f"episode over: {shown}", highlight=False)
-    screen.print(f"return {session.total:.2f}", highlight=False)
-    if recorder is not None and record is not None:
-        screen.print(f"recording: {save_recording(recorder, record)}", soft_wrap=True, highlight=False)
 
 
 def demo_command(

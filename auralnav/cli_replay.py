@@ -11,6 +11,8 @@ from auralnav import cli_people
 from auralnav.errors import ReplayError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from auralnav.envs.dogfight.replay import Replay
 
 SUFFIXES = (".html", ".mp4", ".png")
@@ -43,28 +45,41 @@ def replay_command(
 
     replay = load_replay(file)
     screen = cli_people.console()
-    hits = int((replay.bullets.victim >= 0).sum())
-    screen.print(
-        f"{replay.team_name(0)} against {replay.team_name(1)}: {replay.result} after {replay.seconds:.1f} s "
-        f"({replay.last_tick} ticks); {len(replay.bullets.owner)} shots, {hits} hits",
-        highlight=False,
-        markup=False,
-    )
-    ship = None if follow is None else follow - 1
+    screen.print(told(replay), highlight=False, markup=False)
     for path in out or ():
-        if path.suffix == ".html":
-            from auralnav.envs.dogfight.html import write_page
+        write(path, replay, screen, fps=fps, at=at, ship=None if follow is None else follow - 1)
 
-            if follow is not None:
-                raise ReplayError(f"{path}: a page follows the ship that its reader selects; leave out --follow")
-            write_page(path, replay)
-        elif path.suffix == ".png":
-            from auralnav.agents.replay_film import write_still
 
-            write_still(path, replay, replay.seconds if at is None else at, follow=ship)
-        else:
-            _film(path, replay, fps, ship)
-        screen.print(f"written: {path}", soft_wrap=True, highlight=False, markup=False)
+def told(replay: Replay) -> str:
+    """A replay in a line of words."""
+    hits = int((replay.bullets.victim >= 0).sum())
+    return (
+        f"{replay.team_name(0)} against {replay.team_name(1)}: {replay.result} after {replay.seconds:.1f} s "
+        f"({replay.last_tick} ticks); {len(replay.bullets.owner)} shots, {hits} hits"
+    )
+
+
+def write(
+    path: Path, replay: Replay, screen: Console, *, fps: float = 60.0, at: float | None = None, ship: int | None = None
+) -> None:
+    """Write a replay as what the path's suffix says, and say so."""
+    if path.suffix == ".npz":
+        from auralnav.envs.dogfight.replay_file import save_replay
+
+        save_replay(path, replay)
+    elif path.suffix == ".html":
+        from auralnav.envs.dogfight.html import write_page
+
+        if ship is not None:
+            raise ReplayError(f"{path}: a page follows the ship that its reader selects; leave out --follow")
+        write_page(path, replay)
+    elif path.suffix == ".png":
+        from auralnav.agents.replay_film import write_still
+
+        write_still(path, replay, replay.seconds if at is None else at, follow=ship)
+    else:
+        _film(path, replay, fps, ship)
+    screen.print(f"written: {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _film(path: Path, replay: Replay, fps: float, ship: int | None) -> None:

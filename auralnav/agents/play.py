@@ -46,8 +46,8 @@ def scripted_keys(keys: str) -> Iterator[str]:
 
 
 @contextmanager
-def terminal_keys() -> Iterator[Iterator[str]]:
-    """Keys as they are pressed in the terminal, without Enter; arrows as their escape sequences.
+def raw_terminal() -> Iterator[int]:
+    """The descriptor of the terminal, from which keys can be read as they are pressed, without Enter.
 
     Raises:
         AuralNavError: standard input is no terminal.
@@ -62,20 +62,41 @@ def terminal_keys() -> Iterator[Iterator[str]]:
         raise MissingDependencyError("keys can be read on Linux and macOS only; use --keys") from error
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
-
-    def read() -> Iterator[str]:
-        while True:
-            data = os.read(descriptor, 8).decode("utf-8", errors="ignore")
-            if not data:
-                return
-            # A quick typist's keys come together; an arrow is one key of three characters.
-            yield from [data] if data.startswith("\x1b") else data
-
     tty.setcbreak(descriptor)
     try:
-        yield read()
+        yield descriptor
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def terminal_keys() -> Iterator[Iterator[str]]:
+    """Keys as they are pressed in the terminal; arrows as their escape sequences.
+
+    Raises:
+        AuralNavError: standard input is no terminal.
+        MissingDependencyError: this system has no termios.
+    """
+    with raw_terminal() as descriptor:
+
+        def read() -> Iterator[str]:
+            while True:
+                data = os.read(descriptor, 8).decode("utf-8", errors="ignore")
+                if not data:
+                    return
+                yield from split_keys(data)
+
+        yield read()
+
+
+def split_keys(data: str) -> list[str]:
+    """Keys that came together, as a quick typist's do, one by one; an arrow is one key of three characters."""
+    keys = []
+    while data:
+        length = 3 if data.startswith(("\x1b[", "\x1bO")) else 1
+        keys.append(data[:length])
+        data = data[length:]
+    return keys
 
 
 def text_map(scene: dict[str, Any], width: int = 56) -> Text:
