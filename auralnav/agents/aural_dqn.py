@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -143,6 +143,15 @@ class AuralDQN(LearnsSeparator, BatchedDQN):
             self._descend(gradient_steps, batch_size)
         else:
             super().train(gradient_steps, batch_size)
+
+    def _batches(self, count: int, size: int) -> Iterable[Any]:
+        if self.separator is not None:  # whose batches of sound are large
+            yield from super()._batches(count, size)
+            return
+        # Drawn at once: an update of a small network takes little longer than a draw.
+        for batch in super()._batches(1, count * size):
+            parts = (tensor.split(size) for tensor in _tensors(batch))
+            yield from (_refilled(batch, tensors) for tensors in zip(*parts, strict=True))
 
     def _gradients(self, batch: Any) -> Tensor:
         # A rehearsal may change nothing, and running statistics would be changed by it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,19 @@ class BatchedDQN(DQN):
         loss.backward()
         return loss.detach()
 
+    def _batches(self, count: int, size: int) -> Iterable[Any]:
+        """So many batches of the replay."""
+        assert self.replay_buffer is not None
+        for _ in range(count):
+            yield self.replay_buffer.sample(size, env=self._vec_normalize_env)
+
     def _descend(self, gradient_steps: int, batch_size: int) -> None:
         """Updates as SB3's `train` makes them, on `_loss`; a GPU is waited for once, at their end."""
-        assert self.replay_buffer is not None
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses = []
-        for _ in range(gradient_steps):
-            losses.append(self._gradients(self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)))
+        for batch in self._batches(gradient_steps, batch_size):
+            losses.append(self._gradients(batch))
             nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
         self._n_updates += gradient_steps

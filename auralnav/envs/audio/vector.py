@@ -30,7 +30,7 @@ from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.walks import REWARD_TERMS
 from auralnav.errors import ConfigError
 
-_CHUNK = 8  # most worlds rendered by one call: enough to seldom need the GIL, few enough to share the threads
+_CHUNK = 16  # most worlds rendered by one call: enough to seldom need the GIL, few enough to stay in the cache
 
 
 class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
@@ -42,7 +42,7 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
 
     Args:
         num_envs: number of worlds.
-        threads: threads that share them, up to 8 worlds at a time; 0: as many as there are cores.
+        threads: threads that share them, up to 16 worlds at a time; 0: as many as there are cores.
         autoreset_mode: AutoresetMode.NEXT_STEP or DISABLED.
         render_mode: None or "rgb_array" (a tuple of pictures).
         **settings: arguments of `AudioEnv`.
