@@ -141,14 +141,13 @@ class DogfightSession:
         mates: str = "focus",
         pace: float = 1.0,
     ) -> None:
-        self.console, self.step_seconds = console, STEP_SECONDS / pace
+        self.console, self.pace = console, pace
         self.world = DogfightWorld(1, teams)
         self.world.command(mates, slice(0, teams[0]))
         self.world.command(opponent, slice(teams[0], sum(teams)), skill=skill)
         self.world.command("actions", HUMAN)
         rivals = opponent if skill == 1 else f"{opponent} {skill:g}"
         self.names = ["you", *[mates] * (teams[0] - 1), *[rivals] * teams[1]]
-        self.settings = {"action_repeat": self.world.action_repeat, "spread": self.world.spread}
 
     def run(self, pressed: Pressed, seed: int = 0) -> Replay:
         """Play until the game is over, the keys run out, `q` or Ctrl-C.
@@ -158,13 +157,15 @@ class DogfightSession:
         """
         world = self.world
         world.reset(seed)
-        recorder = GameRecorder(self.names, seed=seed, horizon=world.horizon, settings=self.settings)
+        recorder = GameRecorder(
+            self.names, seed=seed, horizon=world.horizon, settings={"spread": world.spread, "pace": self.pace}
+        )
         recorder.add(world.state[0], world.clock[0], world.actions[0])
         controls = Controls()
         with Live(self._picture(recorder), console=self.console, auto_refresh=False) as live:
             try:
                 while world.status[0] == at.RUNNING:
-                    keys = pressed(self.step_seconds)
+                    keys = pressed(STEP_SECONDS / self.pace)
                     if keys is None or any(key in QUIT for key in keys):
                         break
                     world.actions[0, HUMAN] = controls.step(keys)

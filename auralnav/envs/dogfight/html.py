@@ -77,7 +77,6 @@ def _data(replay: Replay) -> dict[str, Any]:
     """What the page's script needs, as JSON values."""
     killers = [int(replay.bullets.owner[k]) if k >= 0 else -1 for k in replay.killing_bullet]
     frames, bullets = whole_arrays(replay)
-    steps = np.diff(replay.tick)
     return {
         "names": replay.names,
         "sides": [replay.team_name(0), replay.team_name(1)],
@@ -87,31 +86,12 @@ def _data(replay: Replay) -> dict[str, Any]:
         "seed": replay.seed,
         "settings": dict(replay.settings),
         "versions": dict(replay.versions),
-        "step": int(replay.settings.get("action_repeat") or (steps[0] if steps.size else 1)),
         "death": replay.death_tick.tolist(),
         "killer": killers,
         "frames": {name: _packed(name, array, replay) for name, array in frames.items()},
         "bullets": {name: _packed(name, array, replay) for name, array in bullets.items()},
         "stars": np.round(star_places(), 4).tolist(),
-        "palette": {
-            "space": palette.SPACE,
-            "grid": palette.GRID,
-            "star": palette.STAR,
-            "panel": palette.PANEL,
-            "line": palette.LINE,
-            "ink": palette.INK,
-            "soft": palette.SOFT_INK,
-            "track": palette.TRACK,
-            "teams": palette.TEAMS,
-            "light": palette.LIGHT,
-            "healthy": palette.HEALTHY,
-            "hurt": palette.HURT,
-            "dying": palette.DYING,
-            "power": palette.POWER,
-            "wreck": palette.WRECK,
-            "flame": palette.FLAME,
-            "ember": palette.EMBER,
-        },
+        "palette": {name.lower(): value for name, value in vars(palette).items() if name.isupper()},
     }
 
 

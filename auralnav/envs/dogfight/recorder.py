@@ -24,6 +24,7 @@ class GameRecorder:
             the result calls it.
         seed: that the world was reset with.
         horizon: ticks after which the game is a draw.
+        action_repeat: ticks that the pilots' actions are held.
         settings: other settings of the game, for people: JSON values.
     """
 
@@ -33,10 +34,12 @@ class GameRecorder:
         *,
         seed: int | None = None,
         horizon: int = at.HORIZON,
+        action_repeat: int = at.ACTION_REPEAT,
         settings: Mapping[str, Setting] | None = None,
     ) -> None:
         self.names = tuple(names)
-        self.seed, self.arena, self.settings = seed, Arena(horizon=horizon), dict(settings or {})
+        self.seed, self.settings = seed, dict(settings or {})
+        self.arena = Arena(horizon=horizon, action_repeat=action_repeat)
         self._frames: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
         self._ticks: list[int] = []
@@ -129,8 +132,13 @@ def record_game(
         ReplayError: too few or too many names.
         ConfigError: a seed out of range.
     """
-    kept = {"action_repeat": world.action_repeat, "spread": world.spread, **settings}
-    recorder = GameRecorder(names, seed=seed, horizon=world.horizon, settings=kept)
+    recorder = GameRecorder(
+        names,
+        seed=seed,
+        horizon=world.horizon,
+        action_repeat=world.action_repeat,
+        settings={"spread": world.spread, **settings},
+    )
     world.reset(seed)
     recorder.add(world.state[0], world.clock[0], world.actions[0])
     while world.status[0] == at.RUNNING:

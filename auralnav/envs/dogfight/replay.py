@@ -6,7 +6,6 @@ straight. Axes are the world's: x right, y down, angles clockwise as seen, posit
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -17,6 +16,9 @@ import numpy as np
 from auralnav.envs.dogfight import layout
 from auralnav.envs.dogfight.replay_check import HIT, check_replay
 from auralnav.errors import ReplayError
+
+LARGEST = 1_000_000
+"""Of what a replay may say of its world: no game comes near it, and float32 tells wholes apart up to there."""
 
 Setting = bool | int | float | str | None
 
@@ -31,6 +33,7 @@ class Arena:
         tick_seconds: duration of a tick.
         max_health, max_power: what full bars stand for.
         horizon: ticks after which the game is a draw.
+        action_repeat: ticks that a pilot's action is held.
     """
 
     size: float = float(layout.SIZE)
@@ -39,14 +42,17 @@ class Arena:
     max_health: float = float(layout.MAX_HEALTH)
     max_power: float = float(layout.MAX_POWER)
     horizon: int = layout.HORIZON
+    action_repeat: int = layout.ACTION_REPEAT
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ReplayError(f"the replay's {item.name} is {value!r}: give a number")
-            if not (math.isfinite(value) and value > 0):
-                raise ReplayError(f"the replay's {item.name} is {value}: it must be finite and above 0")
+            if not 0 < value <= LARGEST:
+                raise ReplayError(f"the replay's {item.name} is {value}: it must be above 0, up to {LARGEST}")
+            if item.type == "int" and value != int(value):
+                raise ReplayError(f"the replay's {item.name} is {value}: it must be a whole number")
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,9 @@ MAX_BYTES = 256 * 2**20
 
 DIFFERENCED = ("tick", "position", "velocity", "attitude", "health", "power")
 
+# What zipfile and NumPy raise on bytes that are no archive of arrays; the bytes themselves have been read by then.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, OSError, RuntimeError, MemoryError)
+
 
 def save_replay(path: str | os.PathLike[str], replay: Replay) -> Path:
     """Write a replay atomically; a path without the suffix .npz is refused.
@@ -91,10 +94,6 @@ def load_replay(path: str | os.PathLike[str]) -> Replay:
     except (ReplayError, KeyError, ValueError, RecursionError) as error:
         said = f"{error.args[0]} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise ReplayError(f"{path}: {said}") from error
-
-
-# What zipfile and NumPy raise on bytes that are no archive of arrays; the bytes themselves have been read by then.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, OSError, RuntimeError, MemoryError)
 
 
 def _unpacked(data: bytes) -> dict[str, np.ndarray]:
@@ -172,7 +171,7 @@ def _stored(
 
 
 def _differences(value: np.ndarray) -> np.ndarray:
-    """Differences along the frames [F, …] → [F, …] with the first frame as it is, wrapping; stored frames last."""
+    """Differences along the frames of [F, …], the first as it is, wrapping; those of one number lie side by side."""
     along = np.concatenate([value[:1], np.diff(value, axis=0)])
     return np.asfortranarray(along)
 

@@ -70,7 +70,9 @@ def test_every_bullet_is_where_the_world_had_it(every_tick):
     # placed without its noise.
     assert seen > 300 and replay.finished
     assert missing <= (0 if every_tick else 0.05 * seen)
-    assert extra <= missing + int((replay.bullets.fate == EXPIRED).sum())
+    # With a frame a step the tick of a hit may be taken for the next one.
+    late = 0 if every_tick else int((replay.bullets.fate == HIT).sum())
+    assert extra <= missing + int((replay.bullets.fate == EXPIRED).sum()) + late
 
 
 @pytest.mark.parametrize(("scripts", "seed"), [(("pursuit", "focus"), 2), (("random", "jouster"), 4)])
@@ -158,7 +160,7 @@ def test_what_is_no_state_of_the_game_is_refused(game):
 
 
 def test_a_replay_says_where_it_comes_from(game):
-    assert game.seed == 1 and game.settings == {"action_repeat": 4, "spread": 12.0}
+    assert game.seed == 1 and game.settings == {"spread": 12.0} and game.arena.action_repeat == 4
     assert "auralnav" in game.versions and "python" in game.versions
     assert game.names == ("pursuit",) * 4 + ("focus",) * 4
     assert game.result == f"{('pursuit', 'focus')[game.winner]} wins"

@@ -159,6 +159,8 @@ def test_arrays_that_do_not_fit_are_named(game, saved, tmp_path):
         "its arena is 3": {"header": {"arena": 3}},
         "its arena must be": {"header": {"arena": {}}},
         "size is 'x'": {"header": {"arena": dataclasses.asdict(Arena()) | {"size": "x"}}},
+        "size is 1e\\+300: it must be": {"header": {"arena": dataclasses.asdict(Arena()) | {"size": 1e300}}},
+        "horizon is 2.5: .* whole": {"header": {"arena": dataclasses.asdict(Arena()) | {"horizon": 2.5}}},
         "holds NaN": {"header": {"arena": dataclasses.asdict(Arena()) | {"size": float("nan")}}},
         "its seed is 'x'": {"header": {"seed": "x"}},
         "winner is 2": {"header": {"winner": 2}},

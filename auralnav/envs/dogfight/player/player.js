@@ -26,7 +26,7 @@ function actionWords([power, turn, shoot]) {
 
 function buildPanel() {
   const { palette } = replay;
-  for (const name of ["space", "panel", "line", "ink", "soft", "track"]) {
+  for (const name of ["space", "panel", "line", "ink", "soft_ink", "track"]) {
     document.documentElement.style.setProperty(`--${name}`, css(palette[name]));
   }
   for (const team of [0, 1]) {
@@ -147,7 +147,7 @@ function drawMarks() {
   replay.death.forEach((tick, ship) => {
     if (tick < 0) return;
     const shooter = replay.killer[ship];
-    context.strokeStyle = css(shooter < 0 ? replay.palette.soft : replay.palette.teams[replay.team[shooter]]);
+    context.strokeStyle = css(shooter < 0 ? replay.palette.soft_ink : replay.palette.teams[replay.team[shooter]]);
     context.lineWidth = 2;
     for (const sign of [-1, 1]) {
       context.beginPath();
@@ -223,8 +223,8 @@ function listen() {
     " ": toggle,
     Home: () => step(-Infinity),
     End: () => step(Infinity),
-    ArrowLeft: (event) => step(event.shiftKey ? -second : -replay.step),
-    ArrowRight: (event) => step(event.shiftKey ? second : replay.step),
+    ArrowLeft: (event) => step(event.shiftKey ? -second : -replay.arena.action_repeat),
+    ArrowRight: (event) => step(event.shiftKey ? second : replay.arena.action_repeat),
     ",": () => step(-1),
     ".": () => step(1),
     ArrowUp: () => shiftSpeed(1),
@@ -242,7 +242,7 @@ function listen() {
   });
   // Space on a button that has the focus would press it when it is released.
   document.addEventListener("keyup", (event) => event.key === " " && event.preventDefault());
-  const clicks = { start: keys.Home, back: () => step(-replay.step), play: toggle, forth: () => step(replay.step), finish: keys.End, follow };
+  const clicks = { start: keys.Home, back: () => step(-replay.arena.action_repeat), play: toggle, forth: () => step(replay.arena.action_repeat), finish: keys.End, follow };
   for (const [id, act] of Object.entries(clicks)) get(id).addEventListener("click", act);
   get("scrub").addEventListener("input", () => {
     view.playing = false;
