@@ -171,7 +171,7 @@ class AudioEnv(gym.Env[Any, Any]):
         if self._headless:
             return None
         if self._window is None:
-            from auralnav.envs.audio.window import Window
+            from auralnav.envs.window import Window
 
             self._window = Window()
         try:

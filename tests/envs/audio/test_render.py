@@ -12,7 +12,7 @@ from auralnav.envs.audio.geometry import FloorPlan
 from auralnav.envs.audio.palette import FLOOR, FOUND_GREY, GOOD, LEFT, RIGHT, class_colour
 from auralnav.envs.audio.panel import level_db
 from auralnav.envs.audio.render import MapView, _room, draw_scene
-from auralnav.envs.audio.window import Window
+from auralnav.envs.window import Window
 from auralnav.errors import MissingDependencyError
 
 SIZE = (960, 640)
