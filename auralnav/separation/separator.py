@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from auralnav.errors import CheckpointError, ConfigError, ShapeError, SoundError, last_line
 from auralnav.files import write_bytes
 from auralnav.separation.asteroid_models import dprnn_tasnet
-from auralnav.separation.dual_path import estimate_masks
+from auralnav.separation.dual_path import decode, estimate_masks
 from auralnav.separation.separator_config import SeparatorConfig
 from auralnav.separation.spatial import SpatialMasks
 
@@ -93,7 +93,7 @@ class DPRNNSeparator(nn.Module):
         beyond = -(samples - self.config.kernel) % self.config.stride
         frames = self.network.forward_encoder(F.pad(mid.unsqueeze(1) / level, (0, beyond)))
         masked = self.network.apply_masks(frames, estimate_masks(self.network.masker, frames))
-        estimates = self.network.forward_decoder(masked).float()[..., :samples]
+        estimates = decode(self.network.decoder, masked).float()[..., :samples]
         if self.spatial is not None:
             estimates = self.spatial(audio / level, estimates)
         return estimates * level

@@ -9,7 +9,7 @@ import torch
 
 from auralnav.errors import ConfigError
 from auralnav.separation.asteroid_models import dprnn_tasnet
-from auralnav.separation.dual_path import chunks, estimate_masks, normalise, overlap_add
+from auralnav.separation.dual_path import chunks, decode, estimate_masks, normalise, overlap_add
 from auralnav.separation.separator_config import SeparatorConfig
 
 SMALL = SeparatorConfig(sources=3, filters=12, bottleneck=8, hidden=5, chunk=20, hop=10, repeats=2)
@@ -49,6 +49,24 @@ def test_masks_and_gradients_are_asteroids(kind, frames):
     torch.testing.assert_close(*masks, rtol=1e-9, atol=1e-11)
     for mine, other in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(16, 8), (16, 16), (15, 4), (10, 7)])
+@pytest.mark.parametrize("frames", [1, 2, 33])
+def test_sound_and_gradients_of_the_decoder_are_asteroids(kernel, stride, frames):
+    torch.manual_seed(0)
+    network = dprnn_tasnet()(**replace(SMALL, kernel=kernel, stride=stride).keywords()).double()
+    ours, theirs = (torch.randn(2, 3, 12, frames, dtype=torch.double).requires_grad_() for _ in range(2))
+    theirs.data.copy_(ours)
+    sounds, gradients = [], []
+    for compute, spectra in ((lambda x: decode(network.decoder, x), ours), (network.forward_decoder, theirs)):
+        network.zero_grad()
+        sounds.append(compute(spectra))
+        sounds[-1].square().sum().backward()
+        gradients.append([spectra.grad, *(p.grad.clone() for p in network.decoder.parameters())])
+    torch.testing.assert_close(*sounds, rtol=1e-9, atol=1e-11)
+    for mine, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize(("size", "hop"), [(4, 4), (4, 2), (5, 2), (6, 4), (3, 1)])
