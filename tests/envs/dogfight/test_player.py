@@ -152,11 +152,12 @@ def test_keys_work_wherever_the_focus_is(player):
 def test_it_plays_in_real_time_and_stops_at_the_end(player, kept):
     player.press(" ")
     player.wait("view.tick >= 30")
-    began = player.page.evaluate("[view.tick, performance.now()]")
+    # What was shown at the browser's last frame, and when that was, however slow its frames come.
+    began = player.page.evaluate("[view.tick, view.before]")
     player.page.wait_for_timeout(500)
-    ended = player.page.evaluate("[view.tick, performance.now()]")
-    pace = (ended[0] - began[0]) / (ended[1] - began[1]) * 1000
-    assert pace == pytest.approx(60, abs=12)  # one frame of the browser either way
+    ended = player.page.evaluate("[view.tick, view.before]")
+    assert ended[1] - began[1] > 200
+    assert (ended[0] - began[0]) / (ended[1] - began[1]) * 1000 == pytest.approx(60, abs=0.01)
     player.press(" ")
     still = player.tick
     player.page.wait_for_timeout(100)
