@@ -43,7 +43,7 @@ def scores(s):
 
 @kernel
 def look(s, m, focused):
-    """Each ship's enemy: the nearest, or with `focused` that of the lowest distance and score; of equals the lower slot.
+    """Each ship's enemy: the nearest, or with `focused` that of lowest distance and score; of equals the lower slot.
 
     Returns:
         (dx, dy, vx, vy, cos, sin): the short way to it, its velocity and its attitude.

@@ -34,7 +34,9 @@ FAR = np.float32(4096.0)  # where a ship stands that is not there
 FULL_LIFE = np.float32(at.BULLET_TICKS)
 RELOAD = np.float32(at.RELOAD_TICKS)
 
-kernel = njit(cache=True, error_model="numpy", nogil=True)
+kernel = njit(error_model="numpy", nogil=True)
+"""Decorator of what other kernels call; those that Python calls are kept on disk by `entry`."""
+entry = njit(cache=True, error_model="numpy", nogil=True)
 
 
 @kernel

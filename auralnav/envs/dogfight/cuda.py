@@ -268,7 +268,7 @@ def step_kernel(state, clock, key, actions, rules, restart, decides, steps):
 
 @cuda.jit
 def take_actions_kernel(given, actions, wrong):
-    """Copy actions [W, n, 3] of any integer type to the first n slots; set wrong[0] where one is outside its classes."""
+    """Copy integer actions [W, n, 3] to the first n slots; set wrong[0] where one is outside its classes."""
     k = cuda.grid(1)
     ships = given.shape[1]
     if k >= given.shape[0] * ships:

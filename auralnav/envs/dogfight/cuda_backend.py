@@ -8,6 +8,7 @@ import numpy as np
 from numba import cuda as _numba_cuda
 
 from auralnav.envs.dogfight import cuda as kernels
+from auralnav.envs.dogfight import cuda_observe as observing
 from auralnav.envs.dogfight import layout as at
 from auralnav.errors import ActionError, ConfigError
 
@@ -78,6 +79,14 @@ class CudaBackend:
         blocks = -(-arrays[0].shape[0] * at.SLOTS // kernels.THREADS)
         launch = kernels.step_kernel[blocks, kernels.THREADS, self._launch_stream()]
         launch(*arrays, rules, restart, decides, steps)
+
+    def observe(self, state: Any, intrinsic: Any, edges: Any) -> None:
+        """Launch `cuda_observe.observe_kernel`."""
+        observing.observe_kernel[state.shape[0], observing.THREADS, self._launch_stream()](state, intrinsic, edges)
+
+    def flatten(self, state: Any, flat: Any, ships: int) -> None:
+        """Launch `cuda_observe.flatten_kernel`."""
+        observing.flatten_kernel[state.shape[0], observing.THREADS, self._launch_stream()](state, flat, ships)
 
     def _launch_stream(self) -> Any:
         return cuda.external_stream(self.stream) if self.stream else 0

@@ -6,8 +6,10 @@ columns from `first` on.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from numba import cuda as _numba_cuda
 
 from auralnav.envs.dogfight import layout as at
 from auralnav.envs.dogfight.lanes import root
@@ -33,7 +35,8 @@ SEEN = 9
 FAR = np.float32(4096.0)
 HUGE = np.float32(1e9)
 
-device = njit(error_model="numpy")
+cuda: Any = _numba_cuda
+device = cuda.jit(device=True)
 
 
 @device

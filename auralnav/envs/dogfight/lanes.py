@@ -94,6 +94,33 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def store_columns(typingctx: Any, array: Any, index: Any, stride: Any, columns: Any) -> Any:
+    """Store eight lanes as the columns of eight rows: ``array[index + row · stride + k] = columns[k][row]``."""
+    if not _is_flat(array):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        target, index, stride, group = args
+        rows = [builder.extract_value(group, k) for k in range(WIDTH)]
+        distance = 1
+        while distance < WIDTH:  # exchange blocks of growing size between pairs of rows: a transposition
+            low = [k if not k & distance else WIDTH + k - distance for k in range(WIDTH)]
+            high = [k + distance if not k & distance else WIDTH + k for k in range(WIDTH)]
+            for k in range(WIDTH):
+                if not k & distance:
+                    pair = rows[k], rows[k + distance]
+                    rows[k] = builder.shuffle_vector(*pair, ir.Constant(_INTS, low))
+                    rows[k + distance] = builder.shuffle_vector(*pair, ir.Constant(_INTS, high))
+            distance *= 2
+        for row in rows:
+            builder.store(row, _pointer(context, builder, signature.args[0], target, index), align=4)
+            index = builder.add(index, stride)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, types.UniTuple(lanes, WIDTH)), codegen
+
+
+@intrinsic
 def splat(typingctx: Any, value: Any) -> Any:
     """The float32 `value` in all eight places."""
 

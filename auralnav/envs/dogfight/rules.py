@@ -16,7 +16,7 @@ from auralnav.envs.dogfight import layout
 from auralnav.envs.dogfight.lanes import lower, pick, root, size, upper
 from auralnav.envs.dogfight.layout import HALF_SIZE, MAX_POWER, MAX_SPEED, SHIP_RADIUS, SIZE, TICK_RATE
 
-rule = njit(cache=True, error_model="numpy")
+rule = njit(error_model="numpy")
 """Decorator of a scalar function for both targets: division follows IEEE and raises nothing."""
 
 # Actions reach the rules as float32, so that comparing them with a class needs no conversion.

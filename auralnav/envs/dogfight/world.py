@@ -190,6 +190,10 @@ class DogfightWorld:
             for array, values in zip(arrays, checked, strict=True):
                 array[...] = values
 
+    def new_array(self, shape: tuple[int, ...]) -> Any:
+        """A float32 array of zeros on the world's device."""
+        return self._put(np.zeros(shape, np.float32))
+
     def _rules(self, ticks: int) -> Rules:
         return ticks, self.horizon, np.float32(self.spread), reach(self.spread)
 
