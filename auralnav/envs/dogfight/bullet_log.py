@@ -3,11 +3,12 @@
 A state says where the bullets in flight are and not what became of the others. But a bullet flies straight for a known
 time, a ship's column says how often it fired and what damage it took, so that its hits can be told. After single ticks
 all of it is exact; after steps of several ticks the tick of a hit is that of the closest approach, with ships taken to
-move straight in between.
+move straight in between. When a bullet that no state shows was fired is known where steps are no longer than a reload.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,16 +103,15 @@ class BulletLog:
         return found
 
     def _point_blank(self, state: np.ndarray, tick: int, seen: list[_Shot]) -> list[_Shot]:
-        """Bullets of this step that no state shows: they hit before it was over."""
+        """Bullets of this step that no state shows: they hit, or were spent, before it was over."""
         shots = []
         for owner in np.flatnonzero(state[at.SHOTS] > 0):
-            # It reloads as soon as it has fired and fires as soon as it has reloaded.
-            last = tick - at.RELOAD_TICKS + int(state[at.COOLDOWN, owner])
-            fired = [last - at.RELOAD_TICKS * k for k in range(round(float(state[at.SHOTS, owner])))]
             born = {shot.born for shot in seen if shot.owner == owner}
-            for when in fired:
-                if when not in born and when > self._tick:
-                    shots.append(self._shot_of(state, tick, int(owner), when))
+            missing = round(float(state[at.SHOTS, owner])) - len(born)
+            # A ship mostly fires again as soon as it has reloaded: every sixth tick, back from when it fired last.
+            last = tick - at.RELOAD_TICKS + int(state[at.COOLDOWN, owner])
+            ticks = (when for when in range(last, self._tick, -at.RELOAD_TICKS) if when not in born)
+            shots += [self._shot_of(state, tick, int(owner), when) for when in itertools.islice(ticks, missing)]
         self._shots += shots
         return shots
 

@@ -86,6 +86,19 @@ def test_frames_of_steps_tell_the_same_bullets_as_frames_of_ticks(played, script
     np.testing.assert_array_equal(coarse.health, fine.health[np.isin(fine.tick, coarse.tick)])
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_bullet_is_lost_or_invented_in_long_steps(seed):
+    """Twelve ticks a step are two reloads: a ship may fire twice, or once at any of them where power runs out."""
+    world = DogfightWorld(1, (3, 3), action_repeat=12)
+    world.command("pursuit", slice(0, 3))
+    world.command("random", slice(3, 6))
+    fine, coarse = (record_game(world, ["a"] * 6, seed, every_tick=every_tick) for every_tick in (True, False))
+    for ship in range(6):
+        assert (coarse.bullets.owner == ship).sum() == (fine.bullets.owner == ship).sum() > 0
+        assert coarse.health[-1, ship] == max(0, 100 - 10 * (coarse.bullets.victim == ship).sum())
+    assert (coarse.bullets.fate == HIT).sum() == (fine.bullets.fate == HIT).sum()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_hits_on_each_ship_are_the_health_it_lost(played, seed):
     replay = played(seed)
