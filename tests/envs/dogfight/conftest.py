@@ -1,8 +1,13 @@
-"""Recorded games for the tests of replays: real ones, and small ones in which everything is known."""
+"""Recorded games for the tests of replays: real ones, and small ones in which everything is known.
+
+Also makes `dogfight_reference` and `dogfight_setups` importable.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +17,8 @@ from auralnav.envs.dogfight.recorder import record_game
 from auralnav.envs.dogfight.replay import Bullets, Replay
 from auralnav.envs.dogfight.replay_check import EXPIRED, FLYING, HIT
 from auralnav.envs.dogfight.world import DogfightWorld
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 def scripted_game(seed: int, every_tick: bool, scripts: tuple[str, str], teams: tuple[int, int]) -> Replay:
