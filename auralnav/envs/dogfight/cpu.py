@@ -29,7 +29,7 @@ from auralnav.envs.dogfight.rng import SPAWN, philox, uniform
 from auralnav.envs.dogfight.rules import ZERO
 
 TAU = np.float32(2.0 * math.pi)
-SOURCES = "f8c19918e1b6"
+SOURCES = "5a5696acd8e7"
 """Start of the SHA-256 of the modules below: Numba compiles anew when this file changes, not when those do."""
 
 

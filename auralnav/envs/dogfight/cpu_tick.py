@@ -24,10 +24,10 @@ from auralnav.envs.dogfight.rules import (
     contact,
     engine,
     flight,
+    moved,
     on_lattice,
     shortest,
     squared_distance,
-    wrapped,
 )
 
 FAR = np.float32(4096.0)  # where a ship stands that is not there
@@ -48,7 +48,7 @@ def fly(s, m):
     vx, vy, cos, sin = flight(load(s, b.VX), load(s, b.VY), old_cos, old_sin, thrust, load(m, b.TURN))
     vx, vy = pick(alive, vx, ZERO), pick(alive, vy, ZERO)
     move_x, move_y = on_lattice(vx * DT), on_lattice(vy * DT)
-    x, y = wrapped(load(s, b.X) + move_x), wrapped(load(s, b.Y) + move_y)
+    x, y = moved(load(s, b.X), move_x), moved(load(s, b.Y), move_y)
     cooldown = upper(load(s, b.COOLDOWN) - ONE, ZERO)
     fires = alive & (load(m, b.SHOOT) > ZERO) & (cooldown <= ZERO) & (power >= at.SHOT_POWER)
     store(s, b.X, x)
@@ -135,7 +135,7 @@ def move_bullets(s, m, listed, count, reach):
         n = listed[k]
         owner = n % N
         move_x, move_y = on_lattice(s[b.BULLET_VX + n] * DT), on_lattice(s[b.BULLET_VY + n] * DT)
-        x, y = wrapped(s[b.BULLET_X + n] + move_x), wrapped(s[b.BULLET_Y + n] + move_y)
+        x, y = moved(s[b.BULLET_X + n], move_x), moved(s[b.BULLET_Y + n], move_y)
         mid_x, mid_y = x - HALF * move_x, y - HALF * move_y
         near = bits(squared_distance(mid_x - ships_x, mid_y - ships_y) < reach)
         life = s[b.BULLET_LIFE + n] - ONE

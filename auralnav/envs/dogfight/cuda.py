@@ -28,10 +28,10 @@ from auralnav.envs.dogfight.rules import (
     contact,
     engine,
     flight,
+    moved,
     on_lattice,
     shortest,
     squared_distance,
-    wrapped,
 )
 
 # Its attributes are made at run time, for the simulator others than for a device.
@@ -70,7 +70,7 @@ def begin_ship(key, slot, episode, team):
 def move_bullet(ships, seen, shots, first, me, k, reach):
     """Move the bullet of barrel k by a tick; return the column of the ship that it hits, -1 for none."""
     move_x, move_y = on_lattice(shots[BVX + k, me] * DT), on_lattice(shots[BVY + k, me] * DT)
-    x, y = wrapped(shots[BX + k, me] + move_x), wrapped(shots[BY + k, me] + move_y)
+    x, y = moved(shots[BX + k, me], move_x), moved(shots[BY + k, me], move_y)
     shots[BX + k, me], shots[BY + k, me] = x, y
     shots[BLIFE + k, me] -= ONE
     mid_x, mid_y = x - HALF * move_x, y - HALF * move_y
@@ -186,7 +186,7 @@ def step_kernel(state, clock, key, actions, rules, restart, decides, steps):
                 else:
                     vx, vy = ZERO, ZERO
                 move_x, move_y = on_lattice(vx * DT), on_lattice(vy * DT)
-                x, y = wrapped(x + move_x), wrapped(y + move_y)
+                x, y = moved(x, move_x), moved(y, move_y)
                 ships[MOVE_X, me], ships[MOVE_Y, me] = move_x, move_y
                 ships[NEW_X, me], ships[NEW_Y, me] = x, y
                 ships[MID_X, me] = x - HALF * move_x if alive else FAR

@@ -12,8 +12,8 @@ import numpy as np
 
 from auralnav.envs.dogfight.rules import ONE, TWO, rule
 
-SPAWN, SPREAD, CHOICE = 0, 1, 2
-"""Purposes: where a ship begins, how a shot strays, what a script chooses."""
+SPAWN, SPREAD, CHOICE, OPPONENT = 0, 1, 2, 3
+"""Purposes: where a ship begins, how a shot strays, what a script chooses, who flies the other team."""
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)

@@ -60,10 +60,13 @@ def on_lattice(length):
 
 
 @rule
-def wrapped(place):
-    """A coordinate in [-1024, 2048) brought into [0, 1024)."""
-    place = pick(place >= SIZE, place - SIZE, place)
-    return pick(place < ZERO, place + SIZE, place)
+def moved(place, way):
+    """A coordinate in [0, 1024) moved by less than 256, back in [0, 1024).
+
+    The sum itself would be rounded to 2^-13 where it is above 1024; less the size first, it is exact.
+    """
+    beyond, plain = (place - SIZE) + way, place + way
+    return pick(beyond >= ZERO, beyond, pick(plain < ZERO, plain + SIZE, plain))
 
 
 @rule

@@ -101,11 +101,28 @@ class DogfightWorld:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**62:
             raise ConfigError(f"seed={seed!r} is not a whole number from 0 to 2^62 - 1")
         begun = np.ones(self.num_worlds, bool) if mask is None else np.asarray(mask)
+        self.begin(begun, int(seed) + np.arange(self.num_worlds))
+
+    def begin(self, mask: np.ndarray, keys: np.ndarray | None = None) -> None:
+        """Begin games in some worlds.
+
+        Args:
+            mask: bool [W], the worlds that begin.
+            keys: int64 [W], the key whose game 0 begins, or where it is negative the next game of the world's own key,
+                as everywhere for None.
+
+        Raises:
+            ConfigError: a mask that cannot be.
+        """
+        begun = np.asarray(mask)
         if begun.dtype != bool or begun.shape != (self.num_worlds,):
             raise ConfigError(f"mask is {begun.dtype} {begun.shape}, not bool ({self.num_worlds},)")
+        new = begun & (keys >= 0) if keys is not None else np.zeros_like(begun)
         with self._on_host("state", "clock", "key") as (state, clock, key):
-            key[begun] = int(seed) + np.flatnonzero(begun)
-            clock[begun, at.CLOCK_EPISODE] = 0
+            clock[begun, at.CLOCK_EPISODE] += 1
+            if keys is not None:
+                key[new] = keys[new]
+                clock[new, at.CLOCK_EPISODE] = 0
             cpu.begin_games(_flat(state), clock, key, begun)
 
     def command(self, script: str, ships: Any = slice(None), worlds: Any = slice(None), skill: float = 1.0) -> None:
