@@ -30,6 +30,16 @@ class EnvEntry:
     kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
+def _dogfight(name: str, summary: str, **kwargs: Any) -> EnvEntry:
+    return EnvEntry(
+        name,
+        summary,
+        "auralnav.envs.dogfight.env:DogfightEnv",
+        "auralnav.envs.dogfight.vector:DogfightVectorEnv",
+        MappingProxyType(kwargs),
+    )
+
+
 ENTRIES: tuple[EnvEntry, ...] = (
     EnvEntry(
         "AuralNav-v0",
@@ -63,6 +73,9 @@ ENTRIES: tuple[EnvEntry, ...] = (
         "two sources in an L, a corridor or two rooms with a door, with obstacles in the way",
         kwargs=MappingProxyType({"room": "polygon", "layout": "random", "num_obstacles": (1, 3)}),
     ),
+    _dogfight("Dogfight-v0", "a team of two ships against two on a torus"),
+    _dogfight("Dogfight-1v1-v0", "one ship against one on a torus", teams=(1, 1)),
+    _dogfight("Dogfight-4v4-v0", "a team of four ships against four on a torus", teams=(4, 4)),
 )
 
 

@@ -18,7 +18,22 @@ from auralnav.envs.registration import ENTRIES
 
 auralnav.register_envs()
 IDS = [entry.id for entry in ENTRIES]
-STATIC = [id_ for id_ in IDS if "Moving" not in id_]
+AURAL = [id_ for id_ in IDS if id_.startswith("AuralNav")]
+FIGHTS = [id_ for id_ in IDS if id_.startswith("Dogfight")]
+assert {*AURAL, *FIGHTS} == {*IDS}
+
+WHOLE = {id_: {"obs_mode": "all"} if id_ in AURAL else {"observation": "factorised"} for id_ in IDS}
+"""Arguments with which an environment shows all that it can."""
+FORMS = [
+    *((id_, {"obs_mode": mode}) for id_ in AURAL for mode in ("waveform", "all")),
+    *((id_, {"observation": form}) for id_ in FIGHTS for form in ("flat", "factorised")),
+]
+SHORT = {id_: {"horizon": 12} if id_ in AURAL else {"horizon": 48} for id_ in IDS}
+"""A horizon of twelve steps."""
+METRICS = {
+    **{id_: {"success", "found_share", "steps", "length", "bumps", "distance_to_go"} for id_ in AURAL},
+    **{id_: {"success", "draw", "seconds", "damage_dealt", "damage_taken", "friendly_damage"} for id_ in FIGHTS},
+}
 
 SHAPE_WARNINGS = (
     "It seems that your observation",
@@ -32,62 +47,78 @@ def make(id_: str, **kwargs):
     return gym.make(id_, disable_env_checker=True, **kwargs).unwrapped
 
 
+def parts(observation) -> dict:
+    return observation if isinstance(observation, dict) else {"": observation}
+
+
 def equal(a, b) -> bool:
+    a, b = parts(a), parts(b)
     return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
 
 
-@pytest.mark.parametrize("obs_mode", ["waveform", "all"])
-@pytest.mark.parametrize("id_", IDS)
-def test_gymnasium_check(id_: str, obs_mode: str) -> None:
-    gym_check(make(id_, obs_mode=obs_mode, render_mode="rgb_array"))
+def row(batch, i: int):
+    return {key: rows[i] for key, rows in parts(batch).items()}
 
 
-@pytest.mark.parametrize("id_", IDS)
-def test_sb3_check(id_: str) -> None:
+def some_actions(id_: str, count: int, seed: int) -> list:
+    """Actions of one environment, drawn from its space."""
+    space = gym.make(id_, disable_env_checker=True).action_space
+    space.seed(seed)
+    return [space.sample() for _ in range(count)]
+
+
+@pytest.mark.parametrize(("id_", "kwargs"), FORMS, ids=str)
+def test_gymnasium_check(id_: str, kwargs: dict) -> None:
+    gym_check(make(id_, render_mode="rgb_array", **kwargs))
+
+
+@pytest.mark.parametrize(("id_", "kwargs"), FORMS, ids=str)
+def test_sb3_check(id_: str, kwargs: dict) -> None:
     from stable_baselines3.common.env_checker import check_env
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        check_env(make(id_, obs_mode="all"))
+        check_env(make(id_, **kwargs))
     others = [str(w.message) for w in caught if not str(w.message).startswith(SHAPE_WARNINGS)]
     assert others == []
 
 
 @pytest.mark.parametrize("id_", IDS)
 def test_observations_stay_in_the_space_to_the_end(id_: str) -> None:
-    env = make(id_, obs_mode="all", expose_pose=True, horizon=40)
+    more = {"expose_pose": True, "horizon": 40} if id_ in AURAL else {"rewards": {"facing": 0.1, "closing": 0.1}}
+    env = make(id_, **WHOLE[id_], **more)
     for box in env.observation_space.spaces.values():
         assert np.isfinite(box.low).all() and np.isfinite(box.high).all()
     observation, _ = env.reset(seed=5)
-    rng = np.random.default_rng(1)
+    actions = iter(some_actions(id_, 256, 1))
     ended = False
     while not ended:
         assert env.observation_space.contains(observation)
-        observation, reward, terminated, truncated, info = env.step(rng.integers(4))
+        observation, reward, terminated, truncated, info = env.step(next(actions))
         terms = [value for key, value in info.items() if key.startswith("reward/")]
         assert reward == pytest.approx(sum(terms), abs=1e-9)
         ended = terminated or truncated
     assert env.observation_space.contains(observation), "the terminal observation is a real one"
     metrics = info["episode_metrics"]
-    assert {"success", "found_share", "steps", "length", "bumps", "distance_to_go"} <= metrics.keys()
-    assert ("spl" in metrics) == (id_ in STATIC)
+    assert METRICS[id_] <= metrics.keys()
+    assert ("spl" in metrics) == (id_ in AURAL and "Moving" not in id_)
 
 
 @pytest.mark.parametrize("id_", IDS)
 def test_single_is_vector_bit_for_bit(id_: str) -> None:
     count = 3
-    vector = gym.make_vec(
-        id_, num_envs=count, vectorization_mode="vector_entry_point", threads=2, obs_mode="all", horizon=12
-    )
-    singles = [make(id_, obs_mode="all", horizon=12) for _ in range(count)]
+    kwargs = {**WHOLE[id_], **SHORT[id_]}
+    threads = {"threads": 2} if id_ in AURAL else {}
+    vector = gym.make_vec(id_, num_envs=count, vectorization_mode="vector_entry_point", **threads, **kwargs)
+    singles = [make(id_, **kwargs) for _ in range(count)]
     batch, _ = vector.reset(seed=11)
     alone = [env.reset(seed=11 + i)[0] for i, env in enumerate(singles)]
     over = np.zeros(count, dtype=bool)
-    rng = np.random.default_rng(2)
+    drawn = iter(some_actions(id_, 30 * count, 2))
     for _ in range(30):  # past the horizon: NEXT_STEP autoreset is part of it
         for i in range(count):
-            assert equal({key: rows[i] for key, rows in batch.items()}, alone[i])
-        actions = rng.integers(0, 4, count)
+            assert equal(row(batch, i), alone[i])
+        actions = np.stack([next(drawn) for _ in range(count)])
         batch, rewards, terminated, truncated, infos = vector.step(actions)
         for i, env in enumerate(singles):
             if over[i]:
@@ -107,19 +138,20 @@ def test_single_is_vector_bit_for_bit(id_: str) -> None:
 
 @pytest.mark.parametrize("id_", IDS)
 def test_state_restores_bit_for_bit(id_: str) -> None:
-    env = make(id_, obs_mode="all", found_radius=2.5, horizon=60)
+    kwargs = {**WHOLE[id_], "horizon": 60, **({"found_radius": 2.5} if id_ in AURAL else {})}
+    env = make(id_, **kwargs)
     env.reset(seed=3)
-    rng = np.random.default_rng(3)
-    actions = rng.integers(0, 4, 40)
+    actions = some_actions(id_, 40, 3)
     for action in actions[:20]:
-        if env.step(action)[2]:
+        if any(env.step(action)[2:4]):
             env.reset()
     state = pickle.loads(pickle.dumps(env.state()))
     for value in state.values():
         assert isinstance(value, (int, float, bool, np.ndarray, np.generic))
-    other = make(id_, obs_mode="all", found_radius=2.5, horizon=60)
+    other = make(id_, **kwargs)
     other.restore(state)
-    assert np.array_equal(env.source_images(), other.source_images())
+    if id_ in AURAL:
+        assert np.array_equal(env.source_images(), other.source_images())
     for action in actions[20:]:
         mine, theirs = env.step(action), other.step(action)
         assert equal(mine[0], theirs[0])
@@ -130,21 +162,22 @@ def test_state_restores_bit_for_bit(id_: str) -> None:
 
 SCRIPT = """
 import hashlib, numpy as np, gymnasium as gym, auralnav
-env = gym.make("{id}", obs_mode="all")
+env = gym.make("{id}", **{kwargs})
 digest = hashlib.sha256()
 observation, _ = env.reset(seed=42)
-for action in np.random.default_rng(0).integers(0, 4, 12):
+env.action_space.seed(0)
+for _ in range(12):
     for key in sorted(observation):
         digest.update(observation[key].tobytes())
-    observation, reward, *_ = env.step(action)
+    observation, reward, *_ = env.step(env.action_space.sample())
     digest.update(np.float64(reward).tobytes())
 print(digest.hexdigest())
 """
 
 
-@pytest.mark.parametrize("id_", ["AuralNav-Hard-v0", "AuralNav-Maze-v0"])
+@pytest.mark.parametrize("id_", ["AuralNav-Hard-v0", "AuralNav-Maze-v0", "Dogfight-4v4-v0"])
 def test_the_same_seed_gives_the_same_bits_in_two_processes(id_: str) -> None:
-    command = [sys.executable, "-c", SCRIPT.format(id=id_)]
+    command = [sys.executable, "-c", SCRIPT.format(id=id_, kwargs=WHOLE[id_])]
     runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
     assert runs[0] == runs[1] and len(runs[0].strip()) == 64
 
@@ -153,9 +186,10 @@ def test_the_same_seed_gives_the_same_bits_in_two_processes(id_: str) -> None:
 def test_pickle_and_headless_pictures(id_: str) -> None:
     env = make(id_, render_mode="rgb_array")
     env.reset(seed=0)
-    env.step(0)
+    first, second = some_actions(id_, 2, 0)
+    env.step(first)
     copy = pickle.loads(pickle.dumps(env))
-    assert equal(env.step(2)[0], copy.step(2)[0])
+    assert equal(env.step(second)[0], copy.step(second)[0])
     picture = env.render()
     assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.std() > 1
 
@@ -239,7 +273,7 @@ def test_the_global_generator_is_left_alone(id_: str) -> None:
     """The ancestor seeded NumPy's global generator."""
     np.random.seed(3)
     before = np.random.get_state()[1].copy()
-    env = make(id_, obs_mode="cues")
+    env = make(id_, **({"obs_mode": "cues"} if id_ in AURAL else {"opponent": ("random", "focus"), "skill": 0.5}))
     env.reset(seed=0)
-    env.step(0)
+    env.step(some_actions(id_, 1, 0)[0])
     assert np.array_equal(before, np.random.get_state()[1])

@@ -8,6 +8,7 @@ import pytest
 
 import auralnav
 from auralnav.envs.audio.settings import AudioSettings
+from auralnav.envs.dogfight.settings import DogfightSettings
 from auralnav.envs.registration import ENTRIES, register_envs
 
 
@@ -28,7 +29,7 @@ def test_specs_carry_their_arguments_and_no_time_limit(entry):
 
 def test_arguments_of_the_variants_exist_and_are_spec_s():
     for entry in ENTRIES:
-        AudioSettings.make(entry.kwargs)
+        (AudioSettings if entry.id.startswith("AuralNav") else DogfightSettings).make(entry.kwargs)
     kwargs = {entry.id: dict(entry.kwargs) for entry in ENTRIES}
     assert AudioSettings().num_sources == 2 and kwargs["AuralNav-v0"] == {}
     assert kwargs["AuralNav-Easy-v0"]["num_sources"] == 1
@@ -40,6 +41,8 @@ def test_arguments_of_the_variants_exist_and_are_spec_s():
     )
     hard = kwargs["AuralNav-Hard-v0"]
     assert (hard["num_sources"], hard["rt60"], hard["noise_snr_db"]) == (4, 0.6, 10.0)
+    assert DogfightSettings().teams == (2, 2) and kwargs["Dogfight-v0"] == {}
+    assert (kwargs["Dogfight-1v1-v0"]["teams"], kwargs["Dogfight-4v4-v0"]["teams"]) == ((1, 1), (4, 4))
 
 
 def test_the_installed_entry_point_names_the_register_function():

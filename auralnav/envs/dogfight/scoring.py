@@ -1,0 +1,103 @@
+"""What a step was worth to team 0, and whether it was the last: compiled, for worlds on the CPU.
+
+The terms, each of one step, before their scales:
+
+| term | value |
+|---|---|
+| win | 1 when the step wins the game, −1 when it loses it |
+| hit | hits on the enemy, less hits taken, a team mate's among these |
+| dealt | damage to the enemy, in ships' full healths |
+| taken | damage taken, likewise, negative |
+| facing | cosine of the angle from the nose to the nearest living enemy, mean over the own living ships |
+| closing | how fast that enemy comes nearer, in units of the speed at the start, likewise |
+
+`facing` and `closing` are 0 once a side is gone.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+from auralnav.envs.dogfight import layout as at
+
+SUMS = (at.DEALT, at.TAKEN, at.FRIENDLY)
+"""Rows of the ships that are summed up over a game."""
+
+NEAREST = 1e-3
+"""Added to a distance that is divided by, units."""
+
+_WIN, _HIT, _DEALT, _TAKEN, _FACING, _CLOSING = range(6)
+
+
+@njit(cache=True, nogil=True)
+def _pointing(state, own, ships):
+    """(facing, closing) of one world."""
+    facing, closing, living = 0.0, 0.0, 0
+    for i in range(own):
+        if state[at.HEALTH, i] <= 0:
+            continue
+        nearest, at_x, at_y, other = math.inf, 0.0, 0.0, -1
+        for j in range(own, ships):
+            if state[at.HEALTH, j] > 0:
+                dx, dy = state[at.X, j] - state[at.X, i], state[at.Y, j] - state[at.Y, i]
+                dx -= 1024.0 * math.floor(dx / 1024.0 + 0.5)
+                dy -= 1024.0 * math.floor(dy / 1024.0 + 0.5)
+                distance = math.sqrt(dx * dx + dy * dy)
+                if distance < nearest:
+                    nearest, at_x, at_y, other = distance, dx, dy, j
+        if other < 0:
+            return 0.0, 0.0
+        living += 1
+        nearest += NEAREST
+        facing += (at_x * state[at.COS, i] + at_y * state[at.SIN, i]) / nearest
+        dvx, dvy = state[at.VX, i] - state[at.VX, other], state[at.VY, i] - state[at.VY, other]
+        closing += (dvx * at_x + dvy * at_y) / nearest / at.SPAWN_SPEED
+    return (facing / living, closing / living) if living else (0.0, 0.0)
+
+
+@njit(cache=True, nogil=True)
+def score_games(state, clock, teams, scales, over, restart, sums, terms, terminated, truncated):
+    """Score the last step of every world.
+
+    Args:
+        state: float32 [W, ROWS, SLOTS].
+        clock: int64 [W, 4].
+        teams: ships of both teams.
+        scales: of the terms, in the order of REWARD_TERMS.
+        over: bool [W], games that were over before the step; their terms are 0.
+        restart: those have begun anew.
+        sums: float32 [W, SUMS], added to; from 0 in a new game.
+        terms: float64 [W, REWARD_TERMS], written, scaled.
+        terminated: bool [W], written: a side is gone.
+        truncated: bool [W], written: both are left at the horizon.
+    """
+    own, ships = teams[0], teams[0] + teams[1]
+    for w in range(len(state)):
+        s = state[w]
+        if over[w]:
+            terms[w] = 0.0
+            if restart:
+                sums[w], terminated[w], truncated[w] = 0.0, False, False
+            continue
+        dealt, taken, friendly, mine, theirs = 0.0, 0.0, 0.0, False, False
+        for i in range(own):
+            dealt, taken, friendly = dealt + s[at.DEALT, i], taken + s[at.TAKEN, i], friendly + s[at.FRIENDLY, i]
+            mine = mine or s[at.HEALTH, i] > 0
+        for j in range(own, ships):
+            theirs = theirs or s[at.HEALTH, j] > 0
+        sums[w, 0] += dealt
+        sums[w, 1] += taken
+        sums[w, 2] += friendly
+        status = clock[w, at.CLOCK_STATUS]
+        terminated[w] = status != at.RUNNING and not (mine and theirs)
+        truncated[w] = status != at.RUNNING and mine and theirs
+        facing, closing = 0.0, 0.0
+        if scales[_FACING] != 0.0 or scales[_CLOSING] != 0.0:
+            facing, closing = _pointing(s, own, ships)
+        terms[w, _WIN] = scales[_WIN] * (int(status == at.TEAM_0_WON) - int(status == at.TEAM_1_WON))
+        terms[w, _HIT] = scales[_HIT] * (dealt - taken) / at.BULLET_DAMAGE
+        terms[w, _DEALT] = scales[_DEALT] * dealt / at.MAX_HEALTH
+        terms[w, _TAKEN] = -scales[_TAKEN] * taken / at.MAX_HEALTH
+        terms[w, _FACING], terms[w, _CLOSING] = scales[_FACING] * facing, scales[_CLOSING] * closing

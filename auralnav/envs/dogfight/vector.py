@@ -1,0 +1,171 @@
+"""Many dogfights stepped together, on the CPU in NumPy or on a CUDA device in torch: Gymnasium's `VectorEnv`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import error
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from auralnav.envs.dogfight.env import RENDER_MODES, STEP_RATE, draw_key, refuse_options
+from auralnav.envs.dogfight.games import Array, DogfightGames
+from auralnav.envs.dogfight.settings import REWARD_TERMS, DogfightSettings
+from auralnav.envs.dogfight.spaces import action_space, observation_space
+from auralnav.errors import ActionError, ConfigError
+
+_MASK = "reset_mask"
+
+
+class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
+    """N games of :class:`DogfightEnv`; spaces, rewards and infos as there, with the same bits.
+
+    World i of `reset(seed=s)` is seeded s + i. With autoreset NEXT_STEP (the default) the step after the end of a game
+    ignores its action and returns the next game's first observation; with DISABLED
+    `reset(options={"reset_mask": bool [N]})` begins the next games of the chosen worlds.
+
+    With `device="cuda"` all arrays are torch tensors of that device, actions too, and nothing is copied to the host;
+    games there begin by themselves (NEXT_STEP), and only with a single opponent of fixed skill without being waited
+    for.
+
+    Args:
+        num_envs: number of worlds.
+        device: "cpu" or "cuda".
+        check: refuse actions that do not exist, for which a GPU is waited for.
+        autoreset_mode: AutoresetMode.NEXT_STEP or DISABLED.
+        render_mode: None or "rgb_array" (a tuple of pictures), on the CPU.
+        **settings: arguments of `DogfightEnv`.
+
+    Raises:
+        ConfigError: an argument that cannot be.
+    """
+
+    metadata: dict[str, Any] = {
+        "render_modes": RENDER_MODES[:1],
+        "render_fps": STEP_RATE,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        device: str = "cpu",
+        check: bool = True,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
+        mode = AutoresetMode(autoreset_mode)
+        if num_envs < 1:
+            raise ConfigError(f"num_envs={num_envs}: give at least 1")
+        if mode == AutoresetMode.SAME_STEP or (mode == AutoresetMode.DISABLED and device != "cpu"):
+            raise ConfigError(f"autoreset_mode={mode.value}: give NEXT_STEP, or on the CPU DISABLED")
+        if render_mode not in (None, *RENDER_MODES[:1]) or (render_mode and device != "cpu"):
+            raise ConfigError(f"render_mode={render_mode!r}: give None, or on the CPU 'rgb_array'")
+        self.settings = DogfightSettings.make(settings)
+        self.metadata = {**type(self).metadata, "autoreset_mode": mode}
+        self.autoreset_mode, self.render_mode = mode, render_mode
+        self.num_envs, self.device, self._check = num_envs, device, check
+        self.games = DogfightGames(self.settings, num_envs, device)
+        self.single_observation_space = observation_space(self.settings)
+        self.single_action_space = action_space(self.settings.teams[0])
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._keys = np.full(num_envs, -1, np.int64)
+
+    @property
+    def _started(self) -> bool:
+        return bool(self._keys[0] >= 0)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin games in all worlds, or in those of `options["reset_mask"]`: the first of a seed, or the next ones.
+
+        Raises:
+            ConfigError: another option, a mask of another shape, or not one seed a world.
+        """
+        refuse_options(options, (_MASK,))
+        mask = np.asarray((options or {}).get(_MASK, np.ones(self.num_envs, dtype=bool)))
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise ConfigError(f"reset_mask must be bool of shape ({self.num_envs},), got {mask.dtype} {mask.shape}")
+        if not self._started and not mask.all():
+            raise error.ResetNeeded("the first reset must reset every world")
+        self.games.begin(mask, self._new_keys(seed, mask))
+        return self.games.observation(), {}
+
+    def _new_keys(self, seed: int | Sequence[int | None] | None, mask: np.ndarray) -> np.ndarray:
+        """Keys of the worlds whose series of games begins, −1 for those that go on."""
+        if isinstance(seed, (int, np.integer)):
+            seeds: Sequence[int | None] = [int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = [None] * self.num_envs if seed is None else list(seed)
+        if len(seeds) != self.num_envs:
+            raise ConfigError(f"{len(seeds)} seeds for {self.num_envs} worlds; give one number or one a world")
+        keys = np.full(self.num_envs, -1, np.int64)
+        for i in np.flatnonzero(mask):
+            if seeds[i] is not None or self._keys[i] < 0:
+                keys[i] = self._keys[i] = draw_key(seeding.np_random(seeds[i])[0])
+        return keys
+
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """One action in every world; see the class docstring for those whose game is over.
+
+        Raises:
+            ActionError: actions of another shape, no integers, or outside their classes.
+            gymnasium.error.ResetNeeded: before the first reset, or with DISABLED after a game's end.
+        """
+        if not self._started:
+            raise error.ResetNeeded("there are no games yet; call reset() first")
+        games = self.games
+        restart = self.autoreset_mode == AutoresetMode.NEXT_STEP
+        if not restart and (games.terminated | games.truncated).any():
+            raise error.ResetNeeded("a game is over; reset its world with options={'reset_mask': …}")
+        if self.device == "cpu":
+            actions = np.asarray(actions)
+        elif not hasattr(actions, "__cuda_array_interface__"):
+            raise ActionError(f"actions are {type(actions).__name__}; worlds on CUDA take the device's integer tensors")
+        games.step(actions, restart, self._check)
+        terminated, truncated = games.terminated | False, games.truncated | False
+        return games.observation(), games.rewards(), terminated, truncated, self._infos(terminated | truncated)
+
+    def _infos(self, ended: Array) -> dict[str, Any]:
+        games = self.games
+        own, other = games.living()
+        info: dict[str, Any] = {f"reward/{name}": games.terms[:, k] + 0.0 for k, name in enumerate(REWARD_TERMS)}
+        info |= {"ships": own, "enemies": other}
+        everywhere = np.ones(self.num_envs, dtype=bool)
+        info |= {f"_{key}": everywhere for key in list(info)}
+        # Whether any has ended is asked where the answer is at hand.
+        if self.device != "cpu" or ended.any():
+            metrics = games.metrics()
+            info["episode_metrics"] = {**metrics, **{f"_{key}": ended for key in metrics}}
+            info["_episode_metrics"] = ended
+        return info
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """A picture a world (render_mode "rgb_array"): where everything is now, without what was before."""
+        if self.render_mode is None:
+            return None
+        from auralnav.envs.dogfight.pictures import draw_now
+
+        return tuple(draw_now(self.games, i, int(self._keys[i])) for i in range(self.num_envs))
+
+    def state(self) -> dict[str, Any]:
+        """The state of all worlds, as arrays on the host."""
+        if not self._started:
+            raise error.ResetNeeded("there are no games yet; call reset() first")
+        return {**self.games.snapshot(), "series": self._keys.copy()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` returned, bit for bit.
+
+        Raises:
+            ConfigError: a state of other worlds.
+        """
+        self.games.restore(state)
+        self._keys = np.array(state["series"], np.int64)
