@@ -49,7 +49,7 @@ def text_arena(scene: Scene, ship: int, width: int = 72) -> Text:
     return Text("\n").join(Text.assemble(*row) for row in cells)
 
 
-def text_status(scene: Scene, ship: int, width: int = 20) -> Text:
+def text_status(scene: Scene, ship: int, width: int = 16) -> Text:
     """A line for each ship: number, name, health and power as bars; own deeds, or where the other one is."""
     seconds = scene.tick * scene.arena.tick_seconds
     lines = [Text(f"{seconds:5.1f} s   {action_words(scene.action[ship])}   {scene.result}".rstrip())]
