@@ -49,7 +49,8 @@ def test_the_versions_agree():
 
 
 def test_the_readme_lists_the_environments_as_they_are_registered():
-    table = re.findall(r"^\| `((?:AuralNav|Dogfight)[^`]*-v\d)` \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    rows = r"^\| `((?:AuralNav|Dogfight)[^`]*-v\d)` \| (.*) \|$"
+    table = re.findall(rows, (ROOT / "README.md").read_text(), re.MULTILINE)
     assert table == [(entry.id, entry.summary) for entry in ENTRIES]
 
 

@@ -58,9 +58,11 @@ class RandomAgent:
         self.num_envs = num_envs
 
     def act(self, observation: Any, start: np.ndarray) -> np.ndarray:
-        """Actions int64 [N], or float32 [N, d] in a Box."""
+        """Actions int64 [N], int64 [N, d] of a MultiDiscrete, or float32 [N, d] in a Box."""
         if isinstance(self.space, spaces.Discrete):
             return self.rng.integers(self.space.n, size=self.num_envs) + self.space.start
+        if isinstance(self.space, spaces.MultiDiscrete):
+            return self.rng.integers(self.space.nvec, size=(self.num_envs, *self.space.shape)) + self.space.start
         assert isinstance(self.space, spaces.Box)
         shape = (self.num_envs, *self.space.shape)
         return self.rng.uniform(self.space.low, self.space.high, shape).astype(self.space.dtype)

@@ -41,7 +41,7 @@ _ZIP_ERRORS = (
 
 
 def describe_space(space: spaces.Space) -> dict[str, Any]:
-    """A Box, Discrete or Dict space as JSON values."""
+    """A Box, Discrete, MultiDiscrete or Dict space as JSON values."""
     if isinstance(space, spaces.Box):
         return {
             "box": list(space.shape),
@@ -51,9 +51,11 @@ def describe_space(space: spaces.Space) -> dict[str, Any]:
         }
     if isinstance(space, spaces.Discrete):
         return {"discrete": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1 and not space.start.any():
+        return {"multi": space.nvec.tolist()}
     if isinstance(space, spaces.Dict):
         return {"dict": {key: describe_space(part) for key, part in space.spaces.items()}}
-    raise CheckpointError(f"{space}: no form on disk; use Box, Discrete or Dict spaces")
+    raise CheckpointError(f"{space}: no form on disk; use Box, Discrete, flat MultiDiscrete or Dict spaces")
 
 
 def parse_space(value: dict[str, Any]) -> spaces.Space:
@@ -66,6 +68,8 @@ def parse_space(value: dict[str, Any]) -> spaces.Space:
         return spaces.Box(low.copy(), high.copy(), dtype=np.dtype(value["dtype"]).type)  # type: ignore[arg-type]
     if "discrete" in value:
         return spaces.Discrete(value["discrete"], start=value["start"])
+    if "multi" in value:
+        return spaces.MultiDiscrete(value["multi"])
     return spaces.Dict({key: parse_space(part) for key, part in value["dict"].items()})
 
 

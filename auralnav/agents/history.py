@@ -27,7 +27,7 @@ class HistoryStack:
 
     Args:
         observation_space: one world's space: a Box, or a Dict of Boxes.
-        action_space: one world's space: Discrete, or a Box of one axis.
+        action_space: one world's space: Discrete, MultiDiscrete or a Box, of one axis.
         num_envs: worlds.
         history: frames stacked, k ≥ 1.
         previous_action: append the action that led to a frame (zeros at the start of an episode).
@@ -163,6 +163,10 @@ class HistoryStack:
         if isinstance(self._action_space, spaces.Discrete):
             codes = actions.reshape(-1).astype(np.int64) - int(self._action_space.start)
             return (codes[:, None] == np.arange(self._action_size)).astype(np.float32)
+        if isinstance(self._action_space, spaces.MultiDiscrete):
+            classes = self._action_space.nvec
+            codes = actions.reshape(-1, len(classes)) + (np.cumsum(classes) - classes)
+            return (codes[:, :, None] == np.arange(self._action_size)).any(1).astype(np.float32)
         return actions.reshape(-1, self._action_size).astype(np.float32)
 
 
@@ -221,6 +225,8 @@ def _part(obs: VecEnvObs, key: str) -> np.ndarray:
 def _action_size(space: spaces.Space) -> int:
     if isinstance(space, spaces.Discrete):
         return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1 and not space.start.any():
+        return int(space.nvec.sum())
     if isinstance(space, spaces.Box):
         return int(np.prod(space.shape))
     raise ConfigError(f"env.previous_action: {space} cannot be appended to a frame; set it to false")

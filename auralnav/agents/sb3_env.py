@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from auralnav.configs.schema import AudioEnvConfig
+from auralnav.envs.registration import ENTRIES
 from auralnav.errors import ConfigError, did_you_mean
 
 METRICS = "episode_metrics"
@@ -261,7 +262,7 @@ def make_worlds(config: AudioEnvConfig, num_envs: int | None = None, **overrides
     spec = find_spec(config.id)
     name = spec.id
     try:
-        if config.is_aural and spec.vector_entry_point is not None:
+        if any(entry.id == name for entry in ENTRIES):
             return gym.make_vec(
                 name, num_envs=worlds, vectorization_mode="vector_entry_point",
                 autoreset_mode=AutoresetMode.DISABLED, threads=min(config.threads, worlds), **kwargs,

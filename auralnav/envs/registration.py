@@ -35,7 +35,7 @@ def _dogfight(name: str, summary: str, **kwargs: Any) -> EnvEntry:
         name,
         summary,
         "auralnav.envs.dogfight.env:DogfightEnv",
-        "auralnav.envs.dogfight.vector:DogfightVectorEnv",
+        "auralnav.envs.dogfight.ships:make_vector",
         MappingProxyType(kwargs),
     )
 

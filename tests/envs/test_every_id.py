@@ -108,8 +108,7 @@ def test_observations_stay_in_the_space_to_the_end(id_: str) -> None:
 def test_single_is_vector_bit_for_bit(id_: str) -> None:
     count = 3
     kwargs = {**WHOLE[id_], **SHORT[id_]}
-    threads = {"threads": 2} if id_ in AURAL else {}
-    vector = gym.make_vec(id_, num_envs=count, vectorization_mode="vector_entry_point", **threads, **kwargs)
+    vector = gym.make_vec(id_, num_envs=count, vectorization_mode="vector_entry_point", threads=2, **kwargs)
     singles = [make(id_, **kwargs) for _ in range(count)]
     batch, _ = vector.reset(seed=11)
     alone = [env.reset(seed=11 + i)[0] for i, env in enumerate(singles)]

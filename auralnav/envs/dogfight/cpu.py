@@ -1,4 +1,4 @@
-"""The kernels of the CPU: games begun and stepped, worlds in parallel.
+"""The kernels of the CPU that Python calls: games begun and stepped, each call a range of worlds.
 
 A step's ticks run through in one world before the next one is touched, so a world is read from memory once a step.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
 
 from auralnav.envs.dogfight import buffer as b
 from auralnav.envs.dogfight import layout as at
@@ -34,10 +33,10 @@ SOURCES = "5a5696acd8e7"
 
 
 @kernel
-def advance(s, m, listed, clock, key, rules, first):
+def advance(s, m, listed, clock, key, rules, begins):
     """Run the ticks of a step in one world, fewer when the game ends; arguments as of `step_world`."""
     ticks, horizon, spread, reach = rules
-    begin_step(s, m, first)
+    begin_step(s, m, begins)
     count = list_bullets(s, listed)
     done = 0
     status = at.RUNNING
@@ -103,7 +102,7 @@ def keep_actions(m, actions):
 
 
 @kernel
-def step_world(s, m, listed, clock, key, actions, rules, restart, decides, first):
+def step_world(s, m, listed, clock, key, actions, rules, restart, decides, begins):
     """One step of one world.
 
     Args:
@@ -117,7 +116,7 @@ def step_world(s, m, listed, clock, key, actions, rules, restart, decides, first
             in units/s, squared distance at the middle of a tick beyond which no bullet can hit).
         restart: a world whose game is over begins the next one, which takes the step; it stays as it is otherwise.
         decides: let the scripts choose their actions first.
-        first: the step begins here; what it adds up begins at zero.
+        begins: the step begins here; what it adds up begins at zero.
     """
     if clock[at.CLOCK_STATUS] != at.RUNNING:
         if restart:
@@ -127,25 +126,15 @@ def step_world(s, m, listed, clock, key, actions, rules, restart, decides, first
     take_actions(m, actions)
     if decides and decide(s, m, key, clock[at.CLOCK_TICK], clock[at.CLOCK_EPISODE]):
         keep_actions(m, actions)
-    advance(s, m, listed, clock, key, rules, first)
-
-
-@njit(cache=True, error_model="numpy", nogil=True, parallel=True)
-def step_worlds(state, clock, key, actions, rules, restart, decides, first, chunks):
-    """One step of every world, shared by Numba's threads in `chunks` parts; arguments as of `step_world`."""
-    worlds = len(state)
-    for part in prange(chunks):
-        m, listed = np.empty(b.SCRATCH, np.float32), np.empty(b.BULLETS, np.int64)
-        for w in range(part * worlds // chunks, (part + 1) * worlds // chunks):
-            step_world(state[w], m, listed, clock[w], key[w], actions[w], rules, restart, decides, first)
+    advance(s, m, listed, clock, key, rules, begins)
 
 
 @entry
-def step_few(state, clock, key, actions, rules, restart, decides, first):
-    """`step_worlds` in the calling thread: without what it costs to wake others."""
+def step_worlds(state, clock, key, actions, rules, restart, decides, begins, first, last):
+    """One step of the worlds from `first` to before `last`; the other arguments as of `step_world`, of all worlds."""
     m, listed = np.empty(b.SCRATCH, np.float32), np.empty(b.BULLETS, np.int64)
-    for w in range(len(state)):
-        step_world(state[w], m, listed, clock[w], key[w], actions[w], rules, restart, decides, first)
+    for w in range(first, last):
+        step_world(state[w], m, listed, clock[w], key[w], actions[w], rules, restart, decides, begins)
 
 
 @entry

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
 from auralnav.envs.dogfight import buffer as b
 from auralnav.envs.dogfight.buffer import N
@@ -131,37 +130,17 @@ def flatten_world(s, scratch, flat):
         place += (ships - 1 - i) * SEEN
 
 
-@njit(cache=True, error_model="numpy", nogil=True, parallel=True)
-def observe_worlds(state, own, edges, chunks):
-    """`observe_world` of every world, shared by Numba's threads in `chunks` parts; arrays [W, numbers of a world]."""
-    worlds = len(state)
-    for part in prange(chunks):
-        m, scratch = np.empty(N, np.float32), np.empty(SCRATCH, np.float32)
-        for w in range(part * worlds // chunks, (part + 1) * worlds // chunks):
-            observe_world(state[w], m, scratch, own[w], edges[w])
-
-
 @entry
-def observe_few(state, own, edges):
-    """`observe_worlds` in the calling thread."""
+def observe_worlds(state, own, edges, first, last):
+    """`observe_world` of the worlds from `first` to before `last`; all arrays [W, numbers of a world]."""
     m, scratch = np.empty(N, np.float32), np.empty(SCRATCH, np.float32)
-    for w in range(len(state)):
+    for w in range(first, last):
         observe_world(state[w], m, scratch, own[w], edges[w])
 
 
-@njit(cache=True, error_model="numpy", nogil=True, parallel=True)
-def flatten_worlds(state, flat, chunks):
-    """`flatten_world` of every world, shared by Numba's threads in `chunks` parts; arrays [W, numbers of a world]."""
-    worlds = len(state)
-    for part in prange(chunks):
-        scratch = np.empty(SCRATCH, np.float32)
-        for w in range(part * worlds // chunks, (part + 1) * worlds // chunks):
-            flatten_world(state[w], scratch, flat[w])
-
-
 @entry
-def flatten_few(state, flat):
-    """`flatten_worlds` in the calling thread."""
+def flatten_worlds(state, flat, first, last):
+    """`flatten_world` of the worlds from `first` to before `last`; arrays [W, numbers of a world]."""
     scratch = np.empty(SCRATCH, np.float32)
-    for w in range(len(state)):
+    for w in range(first, last):
         flatten_world(state[w], scratch, flat[w])

@@ -34,6 +34,7 @@ class DogfightGames:
         settings: the environment's arguments.
         worlds: W.
         device: "cpu" or "cuda".
+        threads: as for `DogfightWorld`.
 
     Attributes:
         world: what is played.
@@ -42,11 +43,11 @@ class DogfightGames:
         truncated: bool [W], the horizon came first.
     """
 
-    def __init__(self, settings: DogfightSettings, worlds: int = 1, device: str = "cpu") -> None:
+    def __init__(self, settings: DogfightSettings, worlds: int = 1, device: str = "cpu", threads: int = 0) -> None:
         self.settings = settings
         self.world = DogfightWorld(
             worlds, settings.teams, action_repeat=settings.action_repeat, horizon=settings.horizon,
-            spread=settings.spread, device=device,
+            spread=settings.spread, device=device, threads=threads,
         )  # fmt: skip
         self.observer = Observer(self.world)
         self._shared = _sharing(device)
@@ -113,9 +114,9 @@ class DogfightGames:
     def _joined(self, own: Array, theirs: Array) -> Array:
         if isinstance(self._state, np.ndarray):
             return np.concatenate([own, np.asarray(theirs).reshape(len(own), -1, 3)], axis=1)
-        import torch
+        from auralnav.envs.dogfight.tensors import side_by_side
 
-        return torch.cat([own, theirs.reshape(len(own), -1, 3).to(own)], dim=1)
+        return side_by_side(own, theirs)
 
     def _draw_opponents(self, worlds: np.ndarray) -> None:
         """Who flies the other team in the games of these worlds, by the key and number of the game."""
@@ -208,7 +209,7 @@ def _words(keys: np.ndarray, episodes: np.ndarray) -> np.ndarray:
 
 
 def _score_on_cuda() -> Any:
-    from auralnav.envs.dogfight.scoring_torch import score_tensors
+    from auralnav.envs.dogfight.tensors import score_tensors
 
     return score_tensors
 
@@ -223,6 +224,6 @@ def _itself(array: np.ndarray) -> np.ndarray:
 
 
 def _as_tensor(array: Any) -> Any:
-    import torch
+    from auralnav.envs.dogfight.tensors import as_tensor
 
-    return torch.as_tensor(array, device="cuda")
+    return as_tensor(array)

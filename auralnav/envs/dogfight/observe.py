@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
-
 from auralnav.envs.dogfight import cpu_observe as kernels
 from auralnav.envs.dogfight import layout as at
 from auralnav.envs.dogfight.observe_rules import EDGE, INTRINSIC, RELATION
-from auralnav.envs.dogfight.world import CHUNKS, FEW, DogfightWorld
+from auralnav.envs.dogfight.world import DogfightWorld
 from auralnav.errors import ConfigError
 
 
@@ -57,10 +55,7 @@ class Observer:
             return self.intrinsic, self.edges
         count = world.num_worlds
         arrays = world.state.reshape(count, -1), self.intrinsic.reshape(count, -1), self.edges.reshape(count, -1)
-        if count < FEW:
-            kernels.observe_few(*arrays)
-        else:
-            kernels.observe_worlds(*arrays, CHUNKS * numba.get_num_threads())
+        world.share(kernels.observe_few, kernels.observe_worlds, *arrays)
         return self.intrinsic, self.edges
 
     def flatten(self) -> Any:
@@ -69,9 +64,6 @@ class Observer:
         if world.cuda is not None:
             world.cuda.flatten(world.state, self.flat, self.ships)
             return self.flat
-        if world.num_worlds < FEW:
-            kernels.flatten_few(world.state.reshape(world.num_worlds, -1), self.flat)
-        else:
-            parts = CHUNKS * numba.get_num_threads()
-            kernels.flatten_worlds(world.state.reshape(world.num_worlds, -1), self.flat, parts)
+        state = world.state.reshape(world.num_worlds, -1)
+        world.share(kernels.flatten_few, kernels.flatten_worlds, state, self.flat)
         return self.flat

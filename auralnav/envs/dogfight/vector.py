@@ -34,6 +34,7 @@ class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
     Args:
         num_envs: number of worlds.
         device: "cpu" or "cuda".
+        threads: that share the worlds on the CPU; 0: as many as there are cores.
         check: refuse actions that do not exist, for which a GPU is waited for.
         autoreset_mode: AutoresetMode.NEXT_STEP or DISABLED.
         render_mode: None or "rgb_array" (a tuple of pictures), on the CPU.
@@ -54,6 +55,7 @@ class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
         num_envs: int = 1,
         *,
         device: str = "cpu",
+        threads: int = 0,
         check: bool = True,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
@@ -70,7 +72,7 @@ class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
         self.metadata = {**type(self).metadata, "autoreset_mode": mode}
         self.autoreset_mode, self.render_mode = mode, render_mode
         self.num_envs, self.device, self._check = num_envs, device, check
-        self.games = DogfightGames(self.settings, num_envs, device)
+        self.games = DogfightGames(self.settings, num_envs, device, threads)
         self.single_observation_space = observation_space(self.settings)
         self.single_action_space = action_space(self.settings.teams[0])
         self.observation_space = batch_space(self.single_observation_space, num_envs)

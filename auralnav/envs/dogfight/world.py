@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,6 +40,8 @@ class DogfightWorld:
         horizon: ticks after which a game is a draw, >= 1.
         spread: standard deviation of the noise on each component of a bullet's velocity, [0, 100] units/s.
         device: "cpu" or "cuda", the current CUDA device.
+        threads: that share the worlds on the CPU, where there are 16 or more; 0 = all that Numba has. Threads wait
+            for each other by turning round, which is dear where other processes want the cores.
 
     Raises:
         ConfigError: an argument out of range, or a device that is missing.
@@ -54,8 +56,12 @@ class DogfightWorld:
         horizon: int = at.HORIZON,
         spread: float = at.BULLET_SPREAD,
         device: str = "cpu",
+        threads: int = 0,
     ) -> None:
         checked_scalars(num_worlds, action_repeat, horizon, spread)
+        if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 0:
+            raise ConfigError(f"threads={threads!r} is not a whole number from 0")
+        self.threads = int(threads)
         self.num_worlds = int(num_worlds)
         self.sizes = checked_sizes(teams, self.num_worlds)
         self.action_repeat, self.horizon, self.spread = int(action_repeat), int(horizon), float(spread)
@@ -215,11 +221,21 @@ class DogfightWorld:
         return ticks, self.horizon, np.float32(self.spread), reach(self.spread)
 
     def _advance(self, rules: Rules, restart: bool, decides: bool, first: bool) -> None:
-        arrays = _flat(self.state), self.clock, self.key, self.actions
-        if self.num_worlds < FEW:
-            cpu.step_few(*arrays, rules, restart, decides, first)
-        else:
-            cpu.step_worlds(*arrays, rules, restart, decides, first, CHUNKS * numba.get_num_threads())
+        arguments = _flat(self.state), self.clock, self.key, self.actions, rules, restart, decides, first
+        self.share(cpu.step_few, cpu.step_worlds, *arguments)
+
+    def share(self, few: Callable[..., None], many: Callable[..., None], *arguments: Any) -> None:
+        """Call the kernel of the calling thread, or the one that shares worlds, with how many parts to make of them."""
+        if self.num_worlds < FEW or self.threads == 1:
+            few(*arguments)
+            return
+        before = numba.get_num_threads()
+        threads = min(self.threads, before) if self.threads else before
+        numba.set_num_threads(threads)
+        try:
+            many(*arguments, CHUNKS * threads)
+        finally:
+            numba.set_num_threads(before)
 
     def _only_cpu(self, what: str) -> None:
         if self.cuda is not None:

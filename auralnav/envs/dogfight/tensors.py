@@ -1,6 +1,11 @@
-"""`scoring.score_games` for worlds that torch shares on a CUDA device: the same terms, in tensors."""
+"""Worlds on a CUDA device as torch's tensors, and `scoring.score_games` in tensors.
+
+The only module of the environments that knows torch; it is imported where a world is on CUDA.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +14,16 @@ from auralnav.envs.dogfight import layout as at
 from auralnav.envs.dogfight.scoring import NEAREST, SUMS
 
 _SIZE = float(at.SIZE)
+
+
+def as_tensor(array: Any) -> Tensor:
+    """An array as a tensor on the device, sharing the memory of one that is there already."""
+    return torch.as_tensor(array, device="cuda")
+
+
+def side_by_side(own: Tensor, theirs: Tensor) -> Tensor:
+    """Actions [W, n, 3] of all ships, of those of both teams."""
+    return torch.cat([own, theirs.reshape(len(own), -1, 3).to(own)], dim=1)
 
 
 def score_tensors(

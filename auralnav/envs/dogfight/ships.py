@@ -1,0 +1,116 @@
+"""Many dogfights as rows of ships: every own ship sees the game from its own seat and flies by one shared policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from auralnav.envs.dogfight.spaces import action_space
+from auralnav.envs.dogfight.vector import DogfightVectorEnv
+from auralnav.envs.dogfight.views import flat_columns, ship_order
+from auralnav.errors import ConfigError
+
+
+class ShipsVectorEnv(VectorEnv[Any, Any, Any]):
+    """`DogfightVectorEnv` with a row for each own ship, the ships of a game next to each other.
+
+    A row's observation lists its own ship first, then its mates, then the others; its action is
+    `MultiDiscrete([3, 7, 2])`. Rewards and infos are the team's, and the rows of a game begin and end together; what a
+    dead ship is told is ignored.
+
+    Args:
+        num_envs: rows; a multiple of the ships of team 0.
+        kwargs: of `DogfightVectorEnv`, on the CPU.
+
+    Raises:
+        ConfigError: rows that are no whole games, or worlds on CUDA.
+    """
+
+    def __init__(self, num_envs: int = 2, **kwargs: Any) -> None:
+        if kwargs.get("device", "cpu") != "cpu":
+            raise ConfigError("per_ship: rows of ships are for worlds on the CPU; leave device out")
+        teams = DogfightVectorEnv(1, **kwargs).settings.teams
+        own = teams[0]
+        if num_envs < 1 or num_envs % own:
+            raise ConfigError(f"num_envs={num_envs}: not a row for each of the {own} ships of a team; give a multiple")
+        self.env = DogfightVectorEnv(num_envs // own, **kwargs)
+        self.settings, self.own = self.env.settings, own
+        self.metadata, self.render_mode = self.env.metadata, self.env.render_mode
+        self.num_envs = num_envs
+        # All ships of a game are alike, so every seat has the team's space.
+        self.single_observation_space = self.env.single_observation_space
+        self.single_action_space = action_space(1)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        orders = [ship_order(teams, ship) for ship in range(own)]
+        self._orders = np.array(orders)  # [own, N]
+        self._columns = np.stack([flat_columns(order) for order in orders])  # [own, numbers]
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin games; of a game's rows the first one's seed and place in `options["reset_mask"]` count for all.
+
+        A number as seed gives game i the seed `seed` + i.
+
+        Raises:
+            ConfigError: as `DogfightVectorEnv.reset`, or a mask that has some rows of a game and not the others.
+        """
+        own, chosen = self.own, dict(options or {})
+        if "reset_mask" in chosen:
+            mask = np.asarray(chosen["reset_mask"])
+            if mask.shape != (self.num_envs,) or (mask.reshape(-1, own) != mask[::own, None]).any():
+                raise ConfigError(f"reset_mask must be bool of shape ({self.num_envs},), all rows of a game or none")
+            chosen["reset_mask"] = mask[::own]
+        if isinstance(seed, Sequence):
+            if len(seed) != self.num_envs:
+                raise ConfigError(f"{len(seed)} seeds for {self.num_envs} rows; give one number or one a row")
+            seed = seed[::own]
+        seen, info = self.env.reset(seed=seed, options=chosen)
+        return self._seats(seen), info
+
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One action of each ship, integers [rows, 3]; raises as `DogfightVectorEnv.step`."""
+        given = np.asarray(actions)
+        if given.shape == (self.num_envs, 3):
+            given = given.reshape(-1, 3 * self.own)
+        seen, rewards, terminated, truncated, info = self.env.step(given)
+        rows = (np.repeat(each, self.own) for each in (rewards, terminated, truncated))
+        return (self._seats(seen), *rows, _repeated(info, self.own))  # type: ignore[return-value]
+
+    def _seats(self, seen: Any) -> Any:
+        if not isinstance(seen, dict):
+            return seen[:, self._columns].reshape(self.num_envs, -1)
+        intrinsic = seen["intrinsic"][:, self._orders]  # [W, own, N, F]
+        edges = seen["edges"][:, self._orders[:, :, None], self._orders[:, None, :]]  # [W, own, N, N, E]
+        return {"intrinsic": intrinsic.reshape(-1, *intrinsic.shape[2:]), "edges": edges.reshape(-1, *edges.shape[2:])}
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """A picture a row (render_mode "rgb_array"); the rows of a game have the same."""
+        pictures = self.env.render()
+        return None if pictures is None else tuple(picture for picture in pictures for _ in range(self.own))
+
+    def state(self) -> dict[str, Any]:
+        """The state of all games."""
+        return self.env.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` returned, bit for bit; raises as `DogfightVectorEnv.restore`."""
+        self.env.restore(state)
+
+
+def make_vector(num_envs: int = 1, *, per_ship: bool = False, **kwargs: Any) -> DogfightVectorEnv | ShipsVectorEnv:
+    """The vector form of the registered ids: a row a game, or with `per_ship` a row a ship."""
+    return ShipsVectorEnv(num_envs, **kwargs) if per_ship else DogfightVectorEnv(num_envs, **kwargs)
+
+
+def _repeated(info: dict[str, Any], times: int) -> dict[str, Any]:
+    """Infos of games as infos of their rows."""
+    return {
+        key: _repeated(value, times) if isinstance(value, dict) else np.repeat(value, times)
+        for key, value in info.items()
+    }
