@@ -55,7 +55,7 @@ class Observer:
             return self.intrinsic, self.edges
         count = world.num_worlds
         arrays = world.state.reshape(count, -1), self.intrinsic.reshape(count, -1), self.edges.reshape(count, -1)
-        world.share(kernels.observe_few, kernels.observe_worlds, *arrays)
+        world.share(kernels.observe_worlds, *arrays)
         return self.intrinsic, self.edges
 
     def flatten(self) -> Any:
@@ -65,5 +65,5 @@ class Observer:
             world.cuda.flatten(world.state, self.flat, self.ships)
             return self.flat
         state = world.state.reshape(world.num_worlds, -1)
-        world.share(kernels.flatten_few, kernels.flatten_worlds, state, self.flat)
+        world.share(kernels.flatten_worlds, state, self.flat)
         return self.flat

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numba
 import numpy as np
 
 from auralnav.envs.dogfight import cpu
 from auralnav.envs.dogfight import layout as at
 from auralnav.envs.dogfight.checks import checked_actions, checked_scalars, checked_sizes, checked_snapshot
+from auralnav.envs.dogfight.crew import CREW
 from auralnav.envs.dogfight.scripts import SCRIPTS
 from auralnav.errors import ConfigError, did_you_mean
 
 Sizes = tuple[int, int]
 Rules = tuple[int, int, np.float32, np.float32]
 ARRAYS = ("state", "clock", "key", "actions")
-FEW = 16
-"""Worlds below this are stepped in the calling thread."""
-CHUNKS = 4
-"""Parts that a thread's share of the worlds is cut into, so that none waits long for another."""
+FEW = 32
+"""Worlds below this are not worth another thread."""
+PARTS = 2
+"""That a thread's share of the worlds is cut into, so that none waits long for another."""
 
 
 class DogfightWorld:
@@ -40,8 +41,7 @@ class DogfightWorld:
         horizon: ticks after which a game is a draw, >= 1.
         spread: standard deviation of the noise on each component of a bullet's velocity, [0, 100] units/s.
         device: "cpu" or "cuda", the current CUDA device.
-        threads: that share the worlds on the CPU, where there are 16 or more; 0 = all that Numba has. Threads wait
-            for each other by turning round, which is dear where other processes want the cores.
+        threads: that share the worlds on the CPU, where there are many; 0 = as many as the process has cores.
 
     Raises:
         ConfigError: an argument out of range, or a device that is missing.
@@ -61,7 +61,7 @@ class DogfightWorld:
         checked_scalars(num_worlds, action_repeat, horizon, spread)
         if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 0:
             raise ConfigError(f"threads={threads!r} is not a whole number from 0")
-        self.threads = int(threads)
+        self.threads = int(threads) or len(os.sched_getaffinity(0))
         self.num_worlds = int(num_worlds)
         self.sizes = checked_sizes(teams, self.num_worlds)
         self.action_repeat, self.horizon, self.spread = int(action_repeat), int(horizon), float(spread)
@@ -221,21 +221,19 @@ class DogfightWorld:
         return ticks, self.horizon, np.float32(self.spread), reach(self.spread)
 
     def _advance(self, rules: Rules, restart: bool, decides: bool, first: bool) -> None:
-        arguments = _flat(self.state), self.clock, self.key, self.actions, rules, restart, decides, first
-        self.share(cpu.step_few, cpu.step_worlds, *arguments)
+        arrays = _flat(self.state), self.clock, self.key, self.actions
+        self.share(cpu.step_worlds, *arrays, rules, restart, decides, first)
 
-    def share(self, few: Callable[..., None], many: Callable[..., None], *arguments: Any) -> None:
-        """Call the kernel of the calling thread, or the one that shares worlds, with how many parts to make of them."""
-        if self.num_worlds < FEW or self.threads == 1:
-            few(*arguments)
+    def share(self, kernel: Callable[..., None], *arguments: Any) -> None:
+        """Call a kernel for ranges of worlds, `kernel(*arguments, first, last)`, shared by the world's threads."""
+        count = self.num_worlds
+        parts = min(self.threads * PARTS, count // FEW) if self.threads > 1 else 1
+        if parts < 2:
+            kernel(*arguments, 0, count)
             return
-        before = numba.get_num_threads()
-        threads = min(self.threads, before) if self.threads else before
-        numba.set_num_threads(threads)
-        try:
-            many(*arguments, CHUNKS * threads)
-        finally:
-            numba.set_num_threads(before)
+        CREW.run(
+            lambda part: kernel(*arguments, part * count // parts, (part + 1) * count // parts), parts, self.threads
+        )
 
     def _only_cpu(self, what: str) -> None:
         if self.cuda is not None:

@@ -73,7 +73,7 @@ def test_flat_is_the_factorised_form_without_waves_and_diagonal() -> None:
 
 
 @pytest.mark.parametrize("ships", range(1, 9))
-@pytest.mark.parametrize("worlds", [3, FEW + 5])
+@pytest.mark.parametrize("worlds", [3, 2 * FEW + 5])
 def test_fewer_ships_are_the_first_of_eight(ships: int, worlds: int) -> None:
     world = brawl(worlds, (4, 4), seed=3)
     world.step()

@@ -7,6 +7,7 @@ import pytest
 from dogfight_setups import brawl, random_actions
 
 from auralnav.envs.dogfight import layout as at
+from auralnav.envs.dogfight.observe import Observer
 from auralnav.envs.dogfight.world import FEW, DogfightWorld
 from auralnav.errors import ActionError, ConfigError
 
@@ -17,10 +18,10 @@ def play(world: DogfightWorld, steps: int, seed: int = 0, **kwargs) -> None:
         world.step(np.repeat(random_actions(rng, 1), world.num_worlds, 0), **kwargs)
 
 
-@pytest.mark.parametrize("others", [1, FEW + 3])
+@pytest.mark.parametrize("others", [1, 2 * FEW + 3])
 def test_a_world_is_the_same_in_any_batch(others: int) -> None:
-    """Below FEW worlds the kernel of the calling thread runs, from there on the one that shares them out."""
-    batch, alone = DogfightWorld(others + 1), DogfightWorld(1)
+    """A few worlds are stepped in the calling thread, many shared out."""
+    batch, alone = DogfightWorld(others + 1, threads=2), DogfightWorld(1)
     batch.reset(100)
     alone.reset(100 + others)
     for world in (batch, alone):
@@ -32,20 +33,15 @@ def test_a_world_is_the_same_in_any_batch(others: int) -> None:
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
-    import numba
-
-    before = numba.get_num_threads()
     results = []
-    try:
-        for threads in (1, before):
-            numba.set_num_threads(threads)
-            world = brawl(40, seed=5)
-            world.command("focus")
-            play(world, 50)
-            results.append(world.snapshot())
-    finally:
-        numba.set_num_threads(before)
-    assert all(np.array_equal(results[0][name], results[1][name]) for name in results[0])
+    for threads in (1, 2, 3):
+        world = brawl(5 * FEW, seed=5, threads=threads)
+        world.command("focus")
+        play(world, 50)
+        observer = Observer(world)
+        results.append({**world.snapshot(), "edges": observer.observe()[1], "flat": observer.flatten()})
+    for other in results[1:]:
+        assert all(np.array_equal(results[0][name], other[name]) for name in other)
 
 
 def test_seeds_decide_where_ships_begin_and_how_shots_stray() -> None:
@@ -190,6 +186,7 @@ def test_torch_shares_the_memory() -> None:
         ({"horizon": True}, "horizon=True"),
         ({"spread": float("nan")}, "spread=nan"),
         ({"spread": -1}, "spread=-1"),
+        ({"threads": -1}, "threads=-1"),
         ({"device": "tpu"}, "'cpu' or 'cuda'"),
     ],
 )
