@@ -31,21 +31,23 @@ def bench() -> None:
 @bench_app.command("speed")
 def speed(
     only: Annotated[
-        str, typer.Option(metavar="FAMILY,…", help="Some of audio, ssm and agents; all by default.")
-    ] = "audio,ssm,agents",
+        str, typer.Option(metavar="FAMILY,…", help="Some of audio, ssm, agents and dogfight; all by default.")
+    ] = "audio,ssm,agents,dogfight",
     out: Annotated[
         Path | None, typer.Option(help="Write a JSON record to this file.", dir_okay=False)
     ] = None,
     seconds: Annotated[
         float | None,
         typer.Option(
-            help="Seconds a peer works in each round; by default 2, for ssm 0.5.", min=0.01, show_default=False
+            help="Seconds a peer works in each round; by default 2, for dogfight 1, for ssm 0.5.",
+            min=0.01,
+            show_default=False,
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds; medians over them are shown.", min=1)] = 5,
 ) -> None:
-    """How fast it is here, beside others in the same run: environment steps (audio), state-space layers (ssm) and
-    trainings with memory (agents).
+    """How fast it is here, beside others in the same run: environment steps (audio), state-space layers (ssm),
+    trainings with memory (agents) and ticks of dogfights (dogfight).
     """
     from auralnav.benchmarks.families import chosen_families, measure_family
     from auralnav.benchmarks.records import joined, write_record

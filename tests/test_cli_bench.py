@@ -94,10 +94,10 @@ def test_everything_is_measured_and_joined_in_one_record(
     out = tmp_path / "speed.json"
     result = runner.invoke(bench_app, ["speed", "--rounds", "3", "--out", str(out)])
     assert result.exit_code == 0, result.output
-    assert measured == [("audio", None, 3), ("ssm", None, 3), ("agents", None, 3)]
+    assert measured == [(name, None, 3) for name in ("audio", "ssm", "agents", "dogfight")]
     record = read_record(out, SpeedRecord)
-    assert record.family == "audio,ssm,agents"
-    assert [one.name for one in record.measurements] == ["audio/x", "ssm/x", "agents/x"]
+    assert record.family == "audio,ssm,agents,dogfight"
+    assert [one.name for one in record.measurements] == ["audio/x", "ssm/x", "agents/x", "dogfight/x"]
     assert record.settings == {name: {"of": name} for name in families.FAMILIES}
     assert record.left_out == {"cuda": "no CUDA device"}
     assert "left out: cuda: no CUDA device" in result.output

@@ -10,10 +10,11 @@ FAMILIES = {
     "audio": "environment steps, beside the same acoustic work with pyroomacoustics",
     "ssm": "state-space scans, layers and steps, beside mambapy, LSTM, GRU and the transformer layer",
     "agents": "training with each memory, beside SB3's PPO and DQN and sb3-contrib's RecurrentPPO",
+    "dogfight": "ticks of dogfights with bullets on the CPU and, where there is one, a CUDA device, beside VMAS",
 }
 """What each measures, in a line."""
 
-SECONDS = {"audio": 2.0, "ssm": 0.5, "agents": 2.0}
+SECONDS = {"audio": 2.0, "ssm": 0.5, "agents": 2.0, "dogfight": 1.0}
 """How long a peer works in a round, where nothing else is asked for: a training needs whole rollouts."""
 
 
@@ -58,4 +59,8 @@ def measure_family(name: str, seconds: float | None, rounds: int, report: Report
         from auralnav.benchmarks.memory_agents import memory_agents_speed
 
         return memory_agents_speed(time, rounds, report)
+    if name == "dogfight":
+        from auralnav.benchmarks.dogfight_speed import dogfight_speed
+
+        return dogfight_speed(time, rounds, report)
     raise KeyError(name)
