@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit
 
 from auralnav.envs.dogfight import layout as at
@@ -33,28 +34,35 @@ _WIN, _HIT, _DEALT, _TAKEN, _FACING, _CLOSING = range(6)
 
 @njit(cache=True, nogil=True)
 def _pointing(state, own, ships):
-    """(facing, closing) of one world."""
+    """(facing, closing) of one world's team 0."""
     facing, closing, living = 0.0, 0.0, 0
     for i in range(own):
-        if state[at.HEALTH, i] <= 0:
-            continue
-        nearest, at_x, at_y, other = math.inf, 0.0, 0.0, -1
-        for j in range(own, ships):
-            if state[at.HEALTH, j] > 0:
-                dx, dy = state[at.X, j] - state[at.X, i], state[at.Y, j] - state[at.Y, i]
-                dx -= 1024.0 * math.floor(dx / 1024.0 + 0.5)
-                dy -= 1024.0 * math.floor(dy / 1024.0 + 0.5)
-                distance = math.sqrt(dx * dx + dy * dy)
-                if distance < nearest:
-                    nearest, at_x, at_y, other = distance, dx, dy, j
-        if other < 0:
-            return 0.0, 0.0
-        living += 1
-        nearest += NEAREST
-        facing += (at_x * state[at.COS, i] + at_y * state[at.SIN, i]) / nearest
-        dvx, dvy = state[at.VX, i] - state[at.VX, other], state[at.VY, i] - state[at.VY, other]
-        closing += (dvx * at_x + dvy * at_y) / nearest / at.SPAWN_SPEED
+        if state[at.HEALTH, i] > 0:
+            cosine, speed = _towards(state, i, own, ships)
+            facing, closing, living = facing + cosine, closing + speed, living + 1
     return (facing / living, closing / living) if living else (0.0, 0.0)
+
+
+@njit(cache=True, nogil=True)
+def _towards(state, i, first, last):
+    """(facing, closing) of ship i and the nearest living one of slots `first` to `last` − 1; zeros without any."""
+    nearest, at_x, at_y, other = math.inf, 0.0, 0.0, -1
+    for j in range(first, last):
+        if state[at.HEALTH, j] > 0:
+            dx, dy = state[at.X, j] - state[at.X, i], state[at.Y, j] - state[at.Y, i]
+            dx -= 1024.0 * math.floor(dx / 1024.0 + 0.5)
+            dy -= 1024.0 * math.floor(dy / 1024.0 + 0.5)
+            distance = math.sqrt(dx * dx + dy * dy)
+            if distance < nearest:
+                nearest, at_x, at_y, other = distance, dx, dy, j
+    if other < 0:
+        return 0.0, 0.0
+    nearest += NEAREST
+    dvx, dvy = state[at.VX, i] - state[at.VX, other], state[at.VY, i] - state[at.VY, other]
+    return (
+        (at_x * state[at.COS, i] + at_y * state[at.SIN, i]) / nearest,
+        (dvx * at_x + dvy * at_y) / nearest / at.SPAWN_SPEED,
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -101,3 +109,32 @@ def score_games(state, clock, teams, scales, over, restart, sums, terms, termina
         terms[w, _DEALT] = scales[_DEALT] * dealt / at.MAX_HEALTH
         terms[w, _TAKEN] = -scales[_TAKEN] * taken / at.MAX_HEALTH
         terms[w, _FACING], terms[w, _CLOSING] = scales[_FACING] * facing, scales[_CLOSING] * closing
+
+
+@njit(cache=True, nogil=True)
+def score_ships(state, clock, teams, scales):
+    """The terms of the last step for each ship of one world by itself, of both teams.
+
+    Args:
+        state: float32 [ROWS, SLOTS].
+        clock: int64 [4].
+        teams: ships of both teams.
+        scales: of the terms, in the order of REWARD_TERMS.
+
+    Returns:
+        float64 [ships, REWARD_TERMS], scaled.
+    """
+    own, ships = teams[0], teams[0] + teams[1]
+    terms = np.zeros((ships, 6))
+    won = int(clock[at.CLOCK_STATUS] == at.TEAM_0_WON) - int(clock[at.CLOCK_STATUS] == at.TEAM_1_WON)
+    for i in range(ships):
+        dealt, taken = state[at.DEALT, i], state[at.TAKEN, i]
+        terms[i, _WIN] = scales[_WIN] * (won if i < own else -won)
+        terms[i, _HIT] = scales[_HIT] * (dealt - taken) / at.BULLET_DAMAGE
+        terms[i, _DEALT] = scales[_DEALT] * dealt / at.MAX_HEALTH
+        terms[i, _TAKEN] = -scales[_TAKEN] * taken / at.MAX_HEALTH
+        if state[at.HEALTH, i] > 0 and (scales[_FACING] != 0.0 or scales[_CLOSING] != 0.0):
+            first, last = (own, ships) if i < own else (0, own)
+            facing, closing = _towards(state, i, first, last)
+            terms[i, _FACING], terms[i, _CLOSING] = scales[_FACING] * facing, scales[_CLOSING] * closing
+    return terms
