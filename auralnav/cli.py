@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from auralnav import cli_people, cli_play, cli_replay
+from auralnav import cli_league, cli_people, cli_play, cli_replay
 from auralnav.cli_bench import bench_app
 from auralnav.errors import AuralNavError
 from auralnav.files import is_full_disk
@@ -24,6 +24,7 @@ app.add_typer(bench_app, name="bench")
 cli_people.register(app)
 cli_play.register(app)
 cli_replay.register(app)
+cli_league.register(app)
 
 Overrides = Annotated[
     list[str] | None,

@@ -1,0 +1,141 @@
+"""Who flies a team in games of dogfight: a script, or the policy of a run folder, on either side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from auralnav.agents.evaluate import PolicyAgent, load_policy_agent
+from auralnav.agents.sb3_env import make_worlds
+from auralnav.envs.dogfight.observe import Observer
+from auralnav.envs.dogfight.scripts import SCRIPTS
+from auralnav.envs.dogfight.ships import ShipsVectorEnv
+from auralnav.envs.dogfight.views import flat_columns, ship_order, team_order
+from auralnav.envs.dogfight.world import DogfightWorld
+from auralnav.errors import ConfigError, did_you_mean
+
+FLYING = tuple(name for name in SCRIPTS if name != "actions")
+"""Scripts that fly."""
+
+
+class Pilot(Protocol):
+    """What flies a team of `ships` in each of W games, of which all begin and none begins anew.
+
+    Attributes:
+        name: as shown in tables.
+    """
+
+    name: str
+
+    def begin(self, world: DogfightWorld, sides: np.ndarray, ships: int) -> None:
+        """Take the team `sides`[w], int64 [W], of each game."""
+        ...
+
+    def act(self, observer: Observer) -> np.ndarray | None:
+        """Actions int [W, ships, 3] of the own teams; None where a script flies in the world itself."""
+        ...
+
+
+class ScriptPilot:
+    """A script, with a probability that each of its actions is taken rather than a random one.
+
+    Raises:
+        ConfigError: no such script, or no probability.
+    """
+
+    def __init__(self, script: str, skill: float = 1.0) -> None:
+        if script not in FLYING:
+            raise ConfigError(f"{script}: no script and no run folder{did_you_mean(script, FLYING)}")
+        if not 0.0 <= skill <= 1.0:
+            raise ConfigError(f"{script}:{skill:g}: the skill is a probability, 0 to 1")
+        self.script, self.skill = script, skill
+        self.name = script if skill == 1.0 else f"{script}:{skill:g}"
+
+    def begin(self, world: DogfightWorld, sides: np.ndarray, ships: int) -> None:
+        """See `Pilot`."""
+        for side in (0, 1):
+            slots = slice(side * ships, (side + 1) * ships)
+            world.command(self.script, slots, np.flatnonzero(sides == side), skill=self.skill)
+
+    def act(self, observer: Observer) -> None:
+        """See `Pilot`."""
+
+
+class PolicyPilot:
+    """The policy of a run on dogfights, acting greedily; a row a game or, if trained with `per_ship`, a row a ship.
+
+    Args:
+        agent: of `load_policy_agent`.
+
+    Raises:
+        ConfigError: the run is not on dogfights between teams of one size.
+    """
+
+    def __init__(self, agent: PolicyAgent, name: str | None = None) -> None:
+        self.agent, self.name = agent, name or agent.name
+        env = agent.config.env
+        if not env.id.startswith("Dogfight"):
+            raise ConfigError(f"{self.name}: trained on {env.id}, not on a dogfight")
+        own = int(gym.spec(env.id).kwargs.get("teams", (2, 2))[0])
+        self._worlds = make_worlds(env, own if env.kwargs.get("per_ship") else 1)
+        settings = self._worlds.unwrapped.settings  # type: ignore[attr-defined]
+        self.ships, other = settings.teams
+        if self.ships != other:
+            raise ConfigError(f"{self.name}: trained for {self.ships} against {other}; a league wants equal teams")
+        self._flat = settings.observation == "flat"
+        self._seats = self.ships if isinstance(self._worlds.unwrapped, ShipsVectorEnv) else 0
+
+    def begin(self, world: DogfightWorld, sides: np.ndarray, ships: int) -> None:
+        """See `Pilot`.
+
+        Raises:
+            ConfigError: teams of another size than it was trained for.
+        """
+        if ships != self.ships:
+            raise ConfigError(f"{self.name}: trained for teams of {self.ships}; give --ships {self.ships}")
+        teams = (ships, ships)
+        slots = [range(side * ships, (side + 1) * ships) for side in (0, 1)]
+        orders = [
+            [ship_order(teams, slot) for slot in slots[side]] if self._seats else [team_order(teams, side)]
+            for side in (0, 1)
+        ]
+        self._orders = np.array(orders)[sides]  # [W, rows, N]
+        self._columns = np.array([[flat_columns(order) for order in rows] for rows in orders])[sides]  # [W, rows, F]
+        self._start = np.ones(len(sides) * max(self._seats, 1), bool)
+        self.agent.attach(self._worlds)
+        self.agent.reset(len(self._start))
+
+    def act(self, observer: Observer) -> np.ndarray:
+        """See `Pilot`."""
+        worlds = np.arange(len(self._orders))[:, None, None]
+        seen: Any
+        if self._flat:
+            seen = observer.flatten()[worlds, self._columns].reshape(len(self._start), -1)
+        else:
+            intrinsic, edges = observer.observe()
+            own = intrinsic[worlds, self._orders]
+            pairs = edges[worlds[..., None], self._orders[..., :, None], self._orders[..., None, :]]
+            seen = {"intrinsic": own.reshape(-1, *own.shape[2:]), "edges": pairs.reshape(-1, *pairs.shape[2:])}
+        actions = self.agent.act(seen, self._start)
+        self._start = np.zeros_like(self._start)
+        return actions.reshape(len(self._orders), self.ships, 3)
+
+
+def find_pilot(text: str) -> Pilot:
+    """A pilot by what a person calls it: a script, a script with its skill ("pursuit:0.5"), or a run folder.
+
+    Raises:
+        ConfigError: none of these.
+        CheckpointError: a damaged run.
+    """
+    if Path(text).is_dir():
+        return PolicyPilot(load_policy_agent(text), name=Path(text).name)
+    script, _, skill = text.partition(":")
+    try:
+        probability = float(skill) if skill else 1.0
+    except ValueError as error:
+        raise ConfigError(f"{text}: {skill!r} is no number; a script's skill is a probability, 0 to 1") from error
+    return ScriptPilot(script, probability)
