@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gymnasium as gym
@@ -8,10 +9,11 @@ import pytest
 from gymnasium.vector import AutoresetMode
 from tiny_world import TinyBell
 
+from auralnav.agents.checkpoint import describe_space, parse_space
 from auralnav.agents.history import HistoryStack, HistoryWrapper
 from auralnav.agents.sb3_env import VectorAdapter, make_vector_adapter
 from auralnav.configs.schema import AudioEnvConfig
-from auralnav.errors import ConfigError
+from auralnav.errors import CheckpointError, ConfigError
 
 CONFIG = AudioEnvConfig(id="tiny_world:TinyBell-v0", num_envs=3)
 
@@ -216,3 +218,40 @@ def test_continuous_previous_actions_are_appended_as_they_are():
     stack.push(np.array([[0.25]], np.float32), np.array([[2.5, 4.0]], np.float32))
     np.testing.assert_array_equal(stack.value(), np.array([[0.25, 2.5, 4.0]], np.float32))
     assert stack.space.contains(stack.world_value(0))
+
+
+def test_previous_actions_of_several_parts_are_appended_one_after_the_other():
+    action_space = gym.spaces.MultiDiscrete([3, 2])
+    stack = HistoryStack(gym.spaces.Box(0.0, 1.0, (1,), np.float32), action_space, 2, 1, previous_action=True)
+    stack.reset(np.array([[0.5], [0.5]], np.float32))
+    stack.push(np.array([[0.25], [0.75]], np.float32), np.array([[2, 0], [0, 1]]))
+    np.testing.assert_array_equal(
+        stack.value(), np.array([[0.25, 0, 0, 1, 1, 0], [0.75, 1, 0, 0, 0, 1]], np.float32)
+    )
+    assert stack.space.contains(stack.world_value(0))
+
+
+@pytest.mark.parametrize("space", [gym.spaces.MultiDiscrete([3, 2], start=[1, 0]), gym.spaces.MultiBinary(2)], ids=str)
+def test_previous_actions_that_cannot_be_appended_are_named(space):
+    with pytest.raises(ConfigError, match=r"cannot be appended to a frame; set it to false"):
+        HistoryStack(gym.spaces.Box(0.0, 1.0, (1,), np.float32), space, 1, 1, previous_action=True)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        gym.spaces.Discrete(4, start=1),
+        gym.spaces.MultiDiscrete([3, 7, 2]),
+        gym.spaces.Box(np.array([-1, 0], np.float32), np.array([1, 5], np.float32)),
+        gym.spaces.Dict({"b": gym.spaces.Box(0, 255, (2, 2), np.uint8), "a": gym.spaces.Discrete(2)}),
+    ],
+    ids=str,
+)
+def test_a_space_comes_back_from_disk(space):
+    assert parse_space(json.loads(json.dumps(describe_space(space)))) == space
+
+
+@pytest.mark.parametrize("space", [gym.spaces.MultiDiscrete([3], start=[1]), gym.spaces.Text(3)], ids=str)
+def test_a_space_without_a_form_on_disk_is_refused(space):
+    with pytest.raises(CheckpointError, match="no form on disk; use Box, Discrete, flat MultiDiscrete or Dict"):
+        describe_space(space)
