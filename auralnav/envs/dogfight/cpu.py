@@ -5,8 +5,6 @@ A step's ticks run through in one world before the next one is touched, so a wor
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from auralnav.envs.dogfight import buffer as b
@@ -24,11 +22,10 @@ from auralnav.envs.dogfight.cpu_tick import (
     move_bullets,
     settle,
 )
-from auralnav.envs.dogfight.rng import SPAWN, philox, uniform
+from auralnav.envs.dogfight.draws import spawn
 from auralnav.envs.dogfight.rules import ZERO
 
-TAU = np.float32(2.0 * math.pi)
-SOURCES = "5a5696acd8e7"
+SOURCES = "cbb9649ea946"
 """Start of the SHA-256 of the modules below: Numba compiles anew when this file changes, not when those do."""
 
 
@@ -59,7 +56,7 @@ def advance(s, m, listed, clock, key, rules, begins):
 
 @kernel
 def begin_game(s, clock, key):
-    """Place the ships of one world anew: anywhere, heading anywhere, at SPAWN_SPEED, with full health and power.
+    """Place the ships of one world anew, with full health and power.
 
     Teams and scripts stay. `s` is the flat state of the world.
     """
@@ -70,12 +67,9 @@ def begin_game(s, clock, key):
     clock[at.CLOCK_STATUS] = at.RUNNING
     for i in range(N):
         if s[b.TEAM + i] >= ZERO:
-            words = philox(key, 0, i, SPAWN, clock[at.CLOCK_EPISODE])
-            angle = TAU * uniform(words[2])
-            cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
-            s[b.X + i], s[b.Y + i] = at.SIZE * uniform(words[0]), at.SIZE * uniform(words[1])
-            s[b.VX + i], s[b.VY + i] = at.SPAWN_SPEED * cos, at.SPAWN_SPEED * sin
-            s[b.COS + i], s[b.SIN + i] = cos, sin
+            s[b.X + i], s[b.Y + i], s[b.VX + i], s[b.VY + i], s[b.COS + i], s[b.SIN + i] = spawn(
+                key, i, clock[at.CLOCK_EPISODE]
+            )
             s[b.HEALTH + i], s[b.POWER + i] = at.MAX_HEALTH, at.MAX_POWER
 
 

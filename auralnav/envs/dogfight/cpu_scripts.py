@@ -6,10 +6,10 @@ import numpy as np
 
 from auralnav.envs.dogfight import buffer as b
 from auralnav.envs.dogfight.buffer import N
-from auralnav.envs.dogfight.cpu_tick import FAR, kernel
+from auralnav.envs.dogfight.cpu_tick import kernel
 from auralnav.envs.dogfight.lanes import bits, load, pick, places, root, splat, store
 from auralnav.envs.dogfight.rng import CHOICE, philox, uniform
-from auralnav.envs.dogfight.rules import ONE, ZERO, shortest
+from auralnav.envs.dogfight.rules import FAR, ONE, ZERO, shortest
 from auralnav.envs.dogfight.scripts import (
     ACTIONS,
     EVADER,

@@ -12,27 +12,23 @@ from numba import njit
 from auralnav.envs.dogfight import buffer as b
 from auralnav.envs.dogfight import layout as at
 from auralnav.envs.dogfight.buffer import N
+from auralnav.envs.dogfight.draws import shot
 from auralnav.envs.dogfight.lanes import bits, load, pick, splat, store, upper
-from auralnav.envs.dogfight.rng import SPREAD, normal_pair, philox
 from auralnav.envs.dogfight.rules import (
-    DT,
-    HALF,
+    FAR,
+    FULL_LIFE,
     NEVER,
     ONE,
+    RELOAD,
     ZERO,
-    angle_of,
+    changes,
     contact,
     engine,
     flight,
-    moved,
-    on_lattice,
+    glide,
     shortest,
     squared_distance,
 )
-
-FAR = np.float32(4096.0)  # where a ship stands that is not there
-FULL_LIFE = np.float32(at.BULLET_TICKS)
-RELOAD = np.float32(at.RELOAD_TICKS)
 
 kernel = njit(error_model="numpy", nogil=True)
 """Decorator of what other kernels call; those that Python calls are kept on disk by `entry`."""
@@ -47,8 +43,7 @@ def fly(s, m):
     power, thrust = engine(old_power, load(m, b.GEAR))
     vx, vy, cos, sin = flight(load(s, b.VX), load(s, b.VY), old_cos, old_sin, thrust, load(m, b.TURN))
     vx, vy = pick(alive, vx, ZERO), pick(alive, vy, ZERO)
-    move_x, move_y = on_lattice(vx * DT), on_lattice(vy * DT)
-    x, y = moved(load(s, b.X), move_x), moved(load(s, b.Y), move_y)
+    x, y, move_x, move_y, mid_x, mid_y = glide(load(s, b.X), load(s, b.Y), vx, vy)
     cooldown = upper(load(s, b.COOLDOWN) - ONE, ZERO)
     fires = alive & (load(m, b.SHOOT) > ZERO) & (cooldown <= ZERO) & (power >= at.SHOT_POWER)
     store(s, b.X, x)
@@ -61,8 +56,8 @@ def fly(s, m):
     store(s, b.COOLDOWN, pick(fires, RELOAD, cooldown))
     store(m, b.MOVE_X, move_x)
     store(m, b.MOVE_Y, move_y)
-    store(m, b.MID_X, pick(alive, x - HALF * move_x, FAR))
-    store(m, b.MID_Y, pick(alive, y - HALF * move_y, FAR))
+    store(m, b.MID_X, pick(alive, mid_x, FAR))
+    store(m, b.MID_Y, pick(alive, mid_y, FAR))
     return bits(fires)
 
 
@@ -84,13 +79,11 @@ def fire(s, firing, listed, count, key, tick, episode, spread):
     """Put a bullet into the barrel of every ship that fires; return how many bullets are in the air."""
     for i in range(N):
         if (firing >> i) & 1:
-            words = philox(key, tick, i, SPREAD, episode)
-            stray_x, stray_y = normal_pair(words[0], words[1])
             barrel = int(s[b.BARREL + i])
             n = barrel * N + i
             s[b.BULLET_X + n], s[b.BULLET_Y + n] = s[b.X + i], s[b.Y + i]
-            s[b.BULLET_VX + n] = s[b.VX + i] + at.BULLET_SPEED * s[b.COS + i] + spread * stray_x
-            s[b.BULLET_VY + n] = s[b.VY + i] + at.BULLET_SPEED * s[b.SIN + i] + spread * stray_y
+            vx, vy, cos, sin = s[b.VX + i], s[b.VY + i], s[b.COS + i], s[b.SIN + i]
+            s[b.BULLET_VX + n], s[b.BULLET_VY + n] = shot(vx, vy, cos, sin, spread, key, tick, i, episode)
             s[b.BULLET_LIFE + n] = FULL_LIFE
             s[b.BARREL + i] = np.float32((barrel + 1) % at.BARRELS)
             s[b.SHOTS + i] += ONE
@@ -134,9 +127,8 @@ def move_bullets(s, m, listed, count, reach):
     for k in range(count):
         n = listed[k]
         owner = n % N
-        move_x, move_y = on_lattice(s[b.BULLET_VX + n] * DT), on_lattice(s[b.BULLET_VY + n] * DT)
-        x, y = moved(s[b.BULLET_X + n], move_x), moved(s[b.BULLET_Y + n], move_y)
-        mid_x, mid_y = x - HALF * move_x, y - HALF * move_y
+        vx, vy = s[b.BULLET_VX + n], s[b.BULLET_VY + n]
+        x, y, move_x, move_y, mid_x, mid_y = glide(s[b.BULLET_X + n], s[b.BULLET_Y + n], vx, vy)
         near = bits(squared_distance(mid_x - ships_x, mid_y - ships_y) < reach)
         life = s[b.BULLET_LIFE + n] - ONE
         if near & ~(1 << owner):
@@ -195,8 +187,10 @@ def end_step(s, m, ticks):
     """Accelerations and turn rates over the ticks of the step."""
     rate = np.float32(at.TICK_RATE) / np.float32(ticks)
     alive = load(s, b.HEALTH) > ZERO
-    cos, sin, old_cos, old_sin = load(s, b.COS), load(s, b.SIN), load(m, b.OLD_COS), load(m, b.OLD_SIN)
-    turned = angle_of(old_cos * cos + old_sin * sin, old_cos * sin - old_sin * cos)
-    store(s, b.ACC_X, pick(alive, (load(s, b.VX) - load(m, b.OLD_VX)) * rate, ZERO))
-    store(s, b.ACC_Y, pick(alive, (load(s, b.VY) - load(m, b.OLD_VY)) * rate, ZERO))
-    store(s, b.OMEGA, pick(alive, turned * rate, ZERO))
+    acc_x, acc_y, omega = changes(
+        load(s, b.VX), load(s, b.VY), load(s, b.COS), load(s, b.SIN),
+        load(m, b.OLD_VX), load(m, b.OLD_VY), load(m, b.OLD_COS), load(m, b.OLD_SIN), rate,
+    )  # fmt: skip
+    store(s, b.ACC_X, pick(alive, acc_x, ZERO))
+    store(s, b.ACC_Y, pick(alive, acc_y, ZERO))
+    store(s, b.OMEGA, pick(alive, omega, ZERO))

@@ -7,7 +7,6 @@ over idles along.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,20 @@ from numba import cuda as _numba_cuda
 
 from auralnav.envs.dogfight import cuda_scripts as see
 from auralnav.envs.dogfight import layout as at
+from auralnav.envs.dogfight.draws import shot, spawn
 from auralnav.envs.dogfight.lanes import upper
-from auralnav.envs.dogfight.rng import SPAWN, SPREAD, normal_pair, philox, uniform
 from auralnav.envs.dogfight.rules import (
-    DT,
-    HALF,
+    FAR,
+    FULL_LIFE,
     NEVER,
     ONE,
+    RELOAD,
     ZERO,
-    angle_of,
+    changes,
     contact,
     engine,
     flight,
-    moved,
-    on_lattice,
+    glide,
     shortest,
     squared_distance,
 )
@@ -42,10 +41,6 @@ THREADS = 64
 """Of a block: eight worlds."""
 OPTIONS = {} if _simulated else {"max_registers": 128}
 """Of the compiler, which Numba's simulator has not: more registers a thread would mean fewer blocks at a time."""
-FAR = np.float32(4096.0)
-FULL_LIFE = np.float32(at.BULLET_TICKS)
-RELOAD = np.float32(at.RELOAD_TICKS)
-TAU = np.float32(2.0 * math.pi)
 BULLETS = at.BARRELS
 # Rows of the bullets in shared memory, BARRELS each.
 BX, BY, BVX, BVY, BLIFE = (field * BULLETS for field in range(5))
@@ -59,21 +54,17 @@ def begin_ship(key, slot, episode, team):
     """(x, y, vx, vy, cos, sin, health, power) of a ship at the begin of a game; zeros for an empty slot."""
     if team < ZERO:
         return ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
-    words = philox(key, 0, slot, SPAWN, episode)
-    angle = TAU * uniform(words[2])
-    cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
-    x, y = at.SIZE * uniform(words[0]), at.SIZE * uniform(words[1])
-    return x, y, at.SPAWN_SPEED * cos, at.SPAWN_SPEED * sin, cos, sin, at.MAX_HEALTH, at.MAX_POWER
+    x, y, vx, vy, cos, sin = spawn(key, slot, episode)
+    return x, y, vx, vy, cos, sin, at.MAX_HEALTH, at.MAX_POWER
 
 
 @see.device
 def move_bullet(ships, seen, shots, first, me, k, reach):
     """Move the bullet of barrel k by a tick; return the column of the ship that it hits, -1 for none."""
-    move_x, move_y = on_lattice(shots[BVX + k, me] * DT), on_lattice(shots[BVY + k, me] * DT)
-    x, y = moved(shots[BX + k, me], move_x), moved(shots[BY + k, me], move_y)
+    vx, vy = shots[BVX + k, me], shots[BVY + k, me]
+    x, y, move_x, move_y, mid_x, mid_y = glide(shots[BX + k, me], shots[BY + k, me], vx, vy)
     shots[BX + k, me], shots[BY + k, me] = x, y
     shots[BLIFE + k, me] -= ONE
-    mid_x, mid_y = x - HALF * move_x, y - HALF * move_y
     near = 0
     for j in range(at.SLOTS):
         squared = squared_distance(mid_x - ships[MID_X, first + j], mid_y - ships[MID_Y, first + j])
@@ -185,20 +176,17 @@ def step_kernel(state, clock, key, actions, rules, restart, decides, steps):
                     vx, vy, cos, sin, power = new_vx, new_vy, new_cos, new_sin, new_power
                 else:
                     vx, vy = ZERO, ZERO
-                move_x, move_y = on_lattice(vx * DT), on_lattice(vy * DT)
-                x, y = moved(x, move_x), moved(y, move_y)
+                x, y, move_x, move_y, mid_x, mid_y = glide(x, y, vx, vy)
                 ships[MOVE_X, me], ships[MOVE_Y, me] = move_x, move_y
                 ships[NEW_X, me], ships[NEW_Y, me] = x, y
-                ships[MID_X, me] = x - HALF * move_x if alive else FAR
-                ships[MID_Y, me] = y - HALF * move_y if alive else FAR
+                ships[MID_X, me] = mid_x if alive else FAR
+                ships[MID_Y, me] = mid_y if alive else FAR
                 if alive and shoot > ZERO and cooldown <= ZERO and power >= at.SHOT_POWER:
                     power -= at.SHOT_POWER
                     cooldown = RELOAD
-                    words = philox(seed, tick, slot, SPREAD, episode)
-                    stray_x, stray_y = normal_pair(words[0], words[1])
                     shots[BX + barrel, me], shots[BY + barrel, me] = x, y
-                    shots[BVX + barrel, me] = vx + at.BULLET_SPEED * cos + spread * stray_x
-                    shots[BVY + barrel, me] = vy + at.BULLET_SPEED * sin + spread * stray_y
+                    shot_vx, shot_vy = shot(vx, vy, cos, sin, spread, seed, tick, slot, episode)
+                    shots[BVX + barrel, me], shots[BVY + barrel, me] = shot_vx, shot_vy
                     shots[BLIFE + barrel, me] = FULL_LIFE
                     aloft |= 1 << barrel
                     barrel = (barrel + 1) % at.BARRELS
@@ -240,8 +228,7 @@ def step_kernel(state, clock, key, actions, rules, restart, decides, steps):
             rate = np.float32(at.TICK_RATE) / np.float32(done)
             acc_x, acc_y, omega = ZERO, ZERO, ZERO
             if health > ZERO:
-                acc_x, acc_y = (vx - old_vx) * rate, (vy - old_vy) * rate
-                omega = angle_of(old_cos * cos + old_sin * sin, old_cos * sin - old_sin * cos) * rate
+                acc_x, acc_y, omega = changes(vx, vy, cos, sin, old_vx, old_vy, old_cos, old_sin, rate)
 
     if not there:
         return

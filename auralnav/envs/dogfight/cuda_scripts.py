@@ -14,7 +14,7 @@ from numba import cuda as _numba_cuda
 from auralnav.envs.dogfight import layout as at
 from auralnav.envs.dogfight.lanes import root
 from auralnav.envs.dogfight.rng import CHOICE, philox, uniform
-from auralnav.envs.dogfight.rules import ONE, ZERO, shortest
+from auralnav.envs.dogfight.rules import FAR, ONE, ZERO, shortest
 from auralnav.envs.dogfight.scripts import (
     ACTIONS,
     EVADER,
@@ -32,7 +32,6 @@ from auralnav.envs.dogfight.scripts import (
 
 SEEN_X, SEEN_Y, SEEN_VX, SEEN_VY, SEEN_COS, SEEN_SIN, SEEN_HEALTH, SEEN_TEAM, SEEN_SCORE = range(9)
 SEEN = 9
-FAR = np.float32(4096.0)
 HUGE = np.float32(1e9)
 
 cuda: Any = _numba_cuda

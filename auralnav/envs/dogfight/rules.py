@@ -45,6 +45,8 @@ STILL = np.float32(1e-6)  # a velocity below this has no direction
 # float32 in [512, 1024) and 2^9 · 1.5 have steps of 2^-14: adding this and taking it away rounds to whole steps.
 TO_LATTICE = np.float32(768.0)
 NEVER = np.float32(2.0)
+FAR = np.float32(4096.0)  # where a ship stands that is not there
+FULL_LIFE, RELOAD = np.float32(layout.BULLET_TICKS), np.float32(layout.RELOAD_TICKS)
 HALF_TURN, QUARTER_TURN = np.float32(math.pi), np.float32(math.pi / 2)
 # atan(t) = t (ATAN_1 + ATAN_3 t^2 + …) on [0, 1], fitted for the least greatest error: 4e-8.
 ATAN_1, ATAN_3 = np.float32(0.9999993443489075), np.float32(-0.33329859375953674)
@@ -82,6 +84,24 @@ def squared_distance(dx, dy):
     dx, dy = size(dx), size(dy)
     dx, dy = lower(dx, SIZE - dx), lower(dy, SIZE - dy)
     return dx * dx + dy * dy
+
+
+@rule
+def glide(x, y, vx, vy):
+    """A tick's way along a velocity: where it ends, how far it goes, and where it is at the tick's middle.
+
+    Args:
+        x: place, [0, 1024).
+        y: the same, down.
+        vx: velocity, units/s.
+        vy: its component down.
+
+    Returns:
+        (x, y, way_x, way_y, mid_x, mid_y); the middle may lie beyond the edge.
+    """
+    way_x, way_y = on_lattice(vx * DT), on_lattice(vy * DT)
+    x, y = moved(x, way_x), moved(y, way_y)
+    return x, y, way_x, way_y, x - HALF * way_x, y - HALF * way_y
 
 
 @rule
@@ -152,6 +172,13 @@ def angle_of(along, across):
     value = pick(high > wide, QUARTER_TURN - value, value)
     value = pick(along < ZERO, HALF_TURN - value, value)
     return pick(across < ZERO, -value, value)
+
+
+@rule
+def changes(vx, vy, cos, sin, old_vx, old_vy, old_cos, old_sin, rate):
+    """(acceleration x and y, turn rate) from an old velocity and attitude to new ones; `rate` is one over the time."""
+    turned = angle_of(old_cos * cos + old_sin * sin, old_cos * sin - old_sin * cos)
+    return (vx - old_vx) * rate, (vy - old_vy) * rate, turned * rate
 
 
 @rule

@@ -10,8 +10,8 @@ import pytest
 from auralnav.envs.dogfight import cpu, cpu_observe
 
 BELOW = {
-    cpu: ("layout", "lanes", "rules", "rng", "scripts", "buffer", "cpu_tick", "cpu_scripts"),
-    cpu_observe: ("layout", "lanes", "rules", "buffer", "cpu_tick", "observe_rules"),
+    cpu: ("layout", "lanes", "rules", "rng", "draws", "scripts", "buffer", "cpu_tick", "cpu_scripts"),
+    cpu_observe: ("layout", "lanes", "rules", "rng", "draws", "buffer", "cpu_tick", "observe_rules"),
 }
 
 
