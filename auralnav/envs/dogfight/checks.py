@@ -8,10 +8,24 @@ from typing import Any
 import numpy as np
 
 from auralnav.envs.dogfight import layout as at
+from auralnav.envs.dogfight.scripts import SCRIPTS
 from auralnav.errors import ActionError, ConfigError
 
 CLASSES = (("power", at.POWER_CLASSES), ("turn", at.TURN_CLASSES), ("shoot", at.SHOOT_CLASSES))
 """The three parts of an action and how many classes each has."""
+
+_LAST_PLACE = 1024 - 2**-14
+RANGES = (
+    *((row, 0, _LAST_PLACE) for row in (at.X, at.Y, *range(at.BULLET_X, at.BULLET_VX))),
+    *((row, 0, 100) for row in (at.HEALTH, at.POWER)),
+    (at.COOLDOWN, 0, at.RELOAD_TICKS),
+    (at.BARREL, 0, at.BARRELS - 1),
+    (at.TEAM, -1, 1),
+    (at.SCRIPT, 0, len(SCRIPTS) - 1),
+    (at.SKILL, 0, 1),
+    *((row, 0, at.BULLET_TICKS) for row in range(at.BULLET_LIFE, at.ROWS)),
+)
+"""Rows of `state` that have bounds: (row, least, greatest)."""
 
 
 def checked_scalars(num_worlds: Any, action_repeat: Any, horizon: Any, spread: Any) -> None:
@@ -68,7 +82,7 @@ def checked_snapshot(snapshot: Mapping[str, np.ndarray], arrays: Mapping[str, An
     """The arrays of a snapshot, in the order of those of the world that it is for.
 
     Raises:
-        ConfigError: an array is missing, of another shape or type, or not finite.
+        ConfigError: an array is missing, of another shape or type, not finite, or a row of the state leaves RANGES.
     """
     checked = []
     for name, mine in arrays.items():
@@ -79,5 +93,10 @@ def checked_snapshot(snapshot: Mapping[str, np.ndarray], arrays: Mapping[str, An
             raise ConfigError(f"snapshot[{name!r}] is {given.dtype} {given.shape}, not {mine.dtype} {mine.shape}")
         if not np.isfinite(given).all():
             raise ConfigError(f"snapshot[{name!r}] holds NaN or infinity")
+        if name == "state":
+            for row, low, high in RANGES:
+                rows = given[:, row]
+                if rows.min() < low or rows.max() > high:
+                    raise ConfigError(f"row {row} of snapshot['state'] is not within {low} and {high:g}; see `layout`")
         checked.append(given)
     return checked

@@ -22,7 +22,7 @@ from auralnav.envs.dogfight.rules import ZERO, shortest
 
 OWN, SEEN, EDGES = len(INTRINSIC), len(RELATION), len(EDGE)
 FOURIER = EDGES - SEEN
-SOURCES = "9cfba8353669"
+SOURCES = "94d54612e99d"
 """Start of the SHA-256 of the modules below: Numba compiles anew when this file changes, not when those do."""
 SCRATCH = N * N * EDGES + N * OWN
 """float32 that a thread needs: the observation of eight ships."""

@@ -79,7 +79,7 @@ def fire(s, firing, listed, count, key, tick, episode, spread):
     """Put a bullet into the barrel of every ship that fires; return how many bullets are in the air."""
     for i in range(N):
         if (firing >> i) & 1:
-            barrel = int(s[b.BARREL + i])
+            barrel = int(s[b.BARREL + i]) % at.BARRELS  # whatever was written there
             n = barrel * N + i
             s[b.BULLET_X + n], s[b.BULLET_Y + n] = s[b.X + i], s[b.Y + i]
             vx, vy, cos, sin = s[b.VX + i], s[b.VY + i], s[b.COS + i], s[b.SIN + i]

@@ -115,7 +115,7 @@ def step_kernel(state, clock, key, actions, rules, restart, decides, steps):
 
     x, y, vx, vy = row[at.X, slot], row[at.Y, slot], row[at.VX, slot], row[at.VY, slot]
     cos, sin, health, power = row[at.COS, slot], row[at.SIN, slot], row[at.HEALTH, slot], row[at.POWER, slot]
-    cooldown, barrel, team = row[at.COOLDOWN, slot], int(row[at.BARREL, slot]), row[at.TEAM, slot]
+    cooldown, barrel, team = row[at.COOLDOWN, slot], int(row[at.BARREL, slot]) % at.BARRELS, row[at.TEAM, slot]
     script, skill = int(row[at.SCRIPT, slot]), row[at.SKILL, slot]
     acc_x, acc_y, omega = row[at.ACC_X, slot], row[at.ACC_Y, slot], row[at.OMEGA, slot]
     fired, dealt = row[at.SHOTS, slot], row[at.DEALT, slot]

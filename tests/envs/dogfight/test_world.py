@@ -235,3 +235,9 @@ def test_other_bad_input_is_refused() -> None:
         world.restore(kept | {"state": kept["state"].astype(np.float64)})
     with pytest.raises(ConfigError, match="NaN"):
         world.restore(kept | {"state": kept["state"] * np.nan})
+    for row, value in ((at.X, 1024), (at.BARREL, 10), (at.SCRIPT, 6), (at.BULLET_LIFE + 9, 61), (at.POWER, -1)):
+        broken = kept["state"].copy()
+        broken[1, row, 3] = value
+        with pytest.raises(ConfigError, match=f"row {row} of"):
+            world.restore(kept | {"state": broken})
+    assert all(np.array_equal(kept[name], array) for name, array in world.snapshot().items())
