@@ -47,7 +47,7 @@ lint: $(STAMP)  ## style and the one-way import rules
 type: $(STAMP)  ## static types
 	$(BIN)/pyright
 
-bench: $(STAMP)  ## speed on this machine, beside others in the same run: about eight minutes
+bench: $(STAMP)  ## speed on this machine, beside others in the same run: about nine minutes
 	$(BIN)/auralnav bench speed --out results/speed.json
 
 clean:  ## remove caches and .venv; runs/ and results/ stay
