@@ -116,9 +116,9 @@ def test_speed_is_timed_on_one_thread_and_threads_are_put_back():
     seen: list[int] = []
 
     class Watched(DPRNNSeparator):
-        def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        def separate(self, audio: torch.Tensor) -> torch.Tensor:
             seen.append(torch.get_num_threads())
-            return super().forward(audio)
+            return super().separate(audio)
 
     try:
         told: list[int] = []
