@@ -24,7 +24,7 @@ def league_command(
         list[str] | None,
         typer.Argument(
             metavar="PLAYER",
-            help="Scripts (pursuit, or pursuit:0.5 for one that errs every other time) and run folders; "
+            help="Scripts (pursuit, or pursuit:0.5 for one whose every step is random with that chance) and runs; "
             "without --only all scripts play too.",
         ),
     ] = None,
@@ -36,6 +36,8 @@ def league_command(
     out: Annotated[Path | None, typer.Option(help="Write a JSON record to this file.", dir_okay=False)] = None,
 ) -> None:
     """Rate dogfight pilots: everybody against everybody, Elo with 95 % intervals."""
+    import torch
+
     from auralnav.agents.pilots import FLYING, find_pilot
     from auralnav.benchmarks.league import FIRST_SEED, run_league
     from auralnav.benchmarks.records import write_record
@@ -44,6 +46,7 @@ def league_command(
     named = list(players or ())
     everybody = named if only else [*(script for script in FLYING if script not in named), *named]
     console = cli_people.console()
+    torch.set_num_threads(1)  # networks of this size are slower with more
     with console.status("playing") as status:
         record = run_league(
             [find_pilot(name) for name in everybody],
@@ -73,7 +76,8 @@ def standings(record: LeagueRecord) -> Table:
     for place, one in enumerate(record.standings, start=1):
         row = record.points[record.names.index(one.name)]
         against = ["" if name == one.name else f"{100 * row[record.names.index(name)]:.0f}" for name in best]
-        interval = f"{one.low:.0f} to {one.high:.0f}"
+        # Whoever won or lost everything has nothing to resample.
+        interval = f"{one.low:.0f} to {one.high:.0f}" if one.high - one.low >= 1 else "–"
         table.add_row(
             f"{place} {one.name}", f"{one.elo:.0f}", interval, f"{one.won}/{one.drawn}/{one.lost}", *against
         )

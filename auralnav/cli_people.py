@@ -30,11 +30,12 @@ OBSERVED = ("obs_mode", "expose_pose")
 COLUMNS = (
     ("success_60", "success in\n60 steps", 2),
     ("success", "success\nat all", 2),
+    ("draw", "draw", 2),
     ("spl", "SPL", 2),
     ("sna", "SNA", 2),
     ("return", "return", 1),
 )
-"""Measure, title and decimals of each column."""
+"""Measure, title and decimals of each column; those that no agent of a table has are left out."""
 
 
 class Split(StrEnum):
@@ -98,7 +99,12 @@ def evaluate_command(
     chosen = _agents(agents, env, changes, not newest, trust)
     for _, config in chosen:
         if video is not None and not config.is_aural:
-            raise ConfigError(f"--video: {config.id} has no scene to draw; leave it out")
+            raise ConfigError(f"--video: {config.id}: videos are of AuralNav environments only; leave it out")
+    trained = [agent.config.train.torch_threads for agent, _ in chosen if isinstance(agent, evaluation.PolicyAgent)]
+    if trained:
+        import torch
+
+        torch.set_num_threads(max(trained))  # small networks are slower with more
     records = []
     with progress_bars(screen) as progress:
         for agent, config in chosen:
@@ -197,12 +203,13 @@ def results_table(records: Sequence[EvaluationRecord]) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("agent", no_wrap=True)
-    for _, title, _ in COLUMNS:
+    columns = [column for column in COLUMNS if any(column[0] in entry.summary for entry in records)]
+    for _, title, _ in columns:
         table.add_column(title, justify="right", no_wrap=True)
     for entry in records:
         summary = entry.summary
         cells = []
-        for key, _, digits in COLUMNS:
+        for key, _, digits in columns:
             value = summary.get(key)
             if value is None:
                 cells.append("–")

@@ -91,7 +91,7 @@ def test_what_cannot_be_played_or_filmed_is_refused_before_anything_is_said(caps
         (["play"], "needs a terminal"),
         (["play", "--keys", "wz"], "'z' is no key"),
         (["play", "--keys", "w", "--set", "env.continuous=true"], "discrete actions"),
-        (["eval", "random", "--env", "CartPole-v1", "--video", "a.mp4"], "no scene to draw"),
+        (["eval", "random", "--env", "CartPole-v1", "--video", "a.mp4"], "AuralNav environments only"),
     ):
         with pytest.raises(SystemExit) as stopped:
             main(arguments)

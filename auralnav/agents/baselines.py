@@ -113,7 +113,7 @@ def plan_source(worlds: VectorEnv) -> Callable[[int], list[int] | None]:
             return lambda world: single[world].oracle_actions()  # type: ignore[attr-defined]
     elif hasattr(base, "worlds"):
         return lambda world: base.worlds[world].oracle_actions()  # type: ignore[attr-defined]
-    raise AuralNavError(f"{type(base).__name__} has no oracle_actions(): choose another agent")
+    raise AuralNavError("the oracle knows AuralNav environments only; choose another agent")
 
 
 def task_settings(env: AudioEnvConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from auralnav.agents.baselines import Agent
 from auralnav.agents.history import HistoryStack
 from auralnav.agents.run_folder import RunFolder
-from auralnav.agents.sb3_env import METRICS, make_vector_adapter
+from auralnav.agents.sb3_env import METRICS, make_vector_adapter, rows_per_episode
 from auralnav.agents.source_cues import Listener, make_listener
 from auralnav.agents.statistics import Interval, bootstrap_mean
 from auralnav.configs.schema import AudioEnvConfig, ExperimentConfig
@@ -32,7 +32,7 @@ SOON = 60
 """Steps within which success is reported beside success at all."""
 
 SCHEMA = "auralnav-evaluation-1"
-SUMMARY = ("success", f"success_{SOON}", "spl", "sna", "return", "steps", "found_share")
+SUMMARY = ("success", f"success_{SOON}", "draw", "spl", "sna", "return", "steps", "found_share")
 
 Episode = dict[str, float | int | None]
 
@@ -54,25 +54,28 @@ def evaluate(
         episodes: how many.
         seed: of the first.
         split: "test" (sounds held out from training) or "train".
-        num_envs: worlds stepped at once.
+        num_envs: worlds stepped at once, or rows of them where an episode has several.
         on_episode: called with the number done so far after each episode.
 
     Returns:
         Each with seed, return, steps; success, success_60, spl, sna, found_share, bumps and distance_to_go
-        (None where not defined); and the sum of each reward term.
+        (None where not defined); the task's other metrics; and the sum of each reward term.
 
     Raises:
         ConfigError: the environment refuses its arguments.
     """
     if episodes < 1:
         raise ConfigError(f"episodes: {episodes}; give at least 1")
-    count = min(num_envs, episodes)
+    # The rows of an episode begin and end together; its first one stands for it.
+    rows = rows_per_episode(env)
+    count = rows * max(1, min(num_envs // rows, episodes))
+    queue = [number for number in range(seed, seed + episodes) for _ in range(rows)]
     worlds = make_vector_adapter(env, num_envs=count, **agent_kwargs(agent, env, split))
     try:
-        worlds.seed_queue = iter(range(seed, seed + episodes))
+        worlds.seed_queue = iter(queue)
         # The adapter hands seeds out in the order of worlds; this mirrors it, to know whose episode ended.
-        current: list[int | None] = list(range(seed, seed + count))
-        coming = iter(range(seed + count, seed + episodes))
+        current: list[int | None] = [*queue[:count]]
+        coming = iter(queue[count:])
         agent.attach(worlds.venv)
         agent.reset(count, seed)
         observation: Any = worlds.reset()
@@ -84,7 +87,7 @@ def evaluate(
             for world in np.flatnonzero(start).tolist():
                 finished = current[world]
                 current[world] = next(coming, None)
-                if finished is not None:
+                if finished is not None and finished not in results:
                     results[finished] = episode_result(finished, infos[world])
                     if on_episode is not None:
                         on_episode(len(results))
@@ -110,12 +113,14 @@ def episode_result(seed: int, info: dict[str, Any]) -> Episode:
         "return": float(info["episode"]["r"]),
         "steps": steps,
         "success": None if success is None else int(success),
-        f"success_{SOON}": None if success is None else int(success and steps <= SOON),
+        # Of walks; other tasks have other times.
+        f"success_{SOON}": int(success and steps <= SOON) if success is not None and "found_share" in metrics else None,
     }
     for key in ("spl", "sna", "found_share", "bumps", "distance_to_go"):
         value = metrics.get(key)
         line[key] = None if value is None or not np.isfinite(value) else value
-    return line | {key: value for key, value in metrics.items() if key.startswith("reward/")}
+    known = {*line, "length"}
+    return line | {key: value for key, value in metrics.items() if key not in known and np.isfinite(value)}
 
 
 def summarise(episodes: list[Episode]) -> dict[str, Interval]:

@@ -25,13 +25,13 @@ def film(
         The recorder (its `write` makes the video) and the episode's metrics.
 
     Raises:
-        AuralNavError: the environment has no scene to draw.
+        AuralNavError: the environment is none of AuralNav's.
     """
     import auralnav
 
     auralnav.register_envs()
     if not env.is_aural:
-        raise AuralNavError(f"{env.id} has no scene to draw: videos are of AuralNav environments only")
+        raise AuralNavError(f"{env.id}: videos are of AuralNav environments only")
     worlds = gym.make_vec(
         env.id,
         num_envs=1,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-import gymnasium as gym
 import numpy as np
 
 from auralnav.agents.evaluate import PolicyAgent, load_policy_agent
-from auralnav.agents.sb3_env import make_worlds
+from auralnav.agents.sb3_env import find_spec, make_worlds, rows_per_episode
 from auralnav.envs.dogfight.observe import Observer
 from auralnav.envs.dogfight.scripts import SCRIPTS
 from auralnav.envs.dogfight.ships import ShipsVectorEnv
@@ -77,11 +76,10 @@ class PolicyPilot:
     def __init__(self, agent: PolicyAgent, name: str | None = None) -> None:
         self.agent, self.name = agent, name or agent.name
         env = agent.config.env
-        if not env.id.startswith("Dogfight"):
+        if not find_spec(env.id).id.startswith("Dogfight"):
             raise ConfigError(f"{self.name}: trained on {env.id}, not on a dogfight")
-        own = int(gym.spec(env.id).kwargs.get("teams", (2, 2))[0])
-        self._worlds = make_worlds(env, own if env.kwargs.get("per_ship") else 1)
-        settings = self._worlds.unwrapped.settings  # type: ignore[attr-defined]
+        self._worlds = make_worlds(env, rows_per_episode(env))
+        self._settings = settings = self._worlds.unwrapped.settings  # type: ignore[attr-defined]
         self.ships, other = settings.teams
         if self.ships != other:
             raise ConfigError(f"{self.name}: trained for {self.ships} against {other}; a league wants equal teams")
@@ -92,10 +90,14 @@ class PolicyPilot:
         """See `Pilot`.
 
         Raises:
-            ConfigError: teams of another size than it was trained for.
+            ConfigError: teams of another size, or other rules, than it was trained for.
         """
         if ships != self.ships:
             raise ConfigError(f"{self.name}: trained for teams of {self.ships}; give --ships {self.ships}")
+        for rule in ("action_repeat", "horizon", "spread"):
+            trained, played = getattr(self._settings, rule), getattr(world, rule)
+            if trained != played:
+                raise ConfigError(f"{self.name}: trained at {rule} {trained}; the games here have {played}")
         teams = (ships, ships)
         slots = [range(side * ships, (side + 1) * ships) for side in (0, 1)]
         orders = [

@@ -23,6 +23,13 @@ from auralnav.envs.registration import ENTRIES
 from auralnav.errors import ConfigError, did_you_mean
 
 METRICS = "episode_metrics"
+_RUN_ARGUMENTS = {
+    "threads": "give env.threads",
+    "num_envs": "give env.num_envs",
+    "autoreset_mode": "a training resets its worlds itself; leave it out",
+    "device": "a training steps its worlds on the CPU; leave it out, and set train.device for the network",
+}
+"""Arguments of worlds that an experiment says elsewhere or cannot have."""
 REWARD_PREFIX = "reward/"
 
 
@@ -239,6 +246,14 @@ def find_spec(env_id: str) -> EnvSpec:
         ) from error
 
 
+def rows_per_episode(config: AudioEnvConfig) -> int:
+    """Rows of the worlds that show one episode: a dogfight `per_ship` has one for each ship of the team."""
+    if config.is_aural or not config.kwargs.get("per_ship"):
+        return 1
+    teams = {**find_spec(config.id).kwargs, **config.kwargs}.get("teams", (2, 2))
+    return int(teams[0])
+
+
 def make_vector_adapter(
     config: AudioEnvConfig, num_envs: int | None = None, **overrides: Any
 ) -> VectorAdapter:
@@ -259,6 +274,9 @@ def make_worlds(config: AudioEnvConfig, num_envs: int | None = None, **overrides
     """
     worlds = config.num_envs if num_envs is None else num_envs
     kwargs = {**config.task_kwargs(), **overrides}
+    for name, words in _RUN_ARGUMENTS.items():
+        if name in kwargs:
+            raise ConfigError(f"env.kwargs.{name}: {words}")
     spec = find_spec(config.id)
     name = spec.id
     try:

@@ -65,7 +65,7 @@ def fit_ratings(points: np.ndarray, games: np.ndarray, anchor: int) -> np.ndarra
 
 
 def bootstrap_ratings(
-    scores: np.ndarray, anchor: int, level: float = 0.95, draws: int = 1_000, seed: int = 0
+    scores: np.ndarray, games: int, anchor: int, level: float = 0.95, draws: int = 1_000, seed: int = 0
 ) -> list[Interval]:
     """Ratings with percentile bootstrap intervals over the starts of the games.
 
@@ -74,6 +74,7 @@ def bootstrap_ratings(
     Args:
         scores: [P, P, S], points of the player of the row against that of the column in the games from start s, a mean
             over them in [0, 1]; the diagonal is not read.
+        games: of each pair from each start.
         anchor: the player whose rating is ANCHOR, with no interval to it.
         level: share of the bootstrap distribution inside the interval.
         draws: resamples.
@@ -86,10 +87,10 @@ def bootstrap_ratings(
     players, starts = scores.shape[1:]
     if not starts:
         raise ValueError("ratings need at least one game of each pair")
-    scores = np.where(np.eye(players, dtype=bool)[:, :, None], 0.0, scores)
-    games = np.full((players, players), float(starts)) * (1.0 - np.eye(players))
-    best = fit_ratings(scores.sum(axis=-1), games, anchor)
+    points = games * np.where(np.eye(players, dtype=bool)[:, :, None], 0.0, scores)
+    played = float(games * starts) * (1.0 - np.eye(players))
+    best = fit_ratings(points.sum(axis=-1), played, anchor)
     picked = np.random.default_rng(seed).multinomial(starts, np.full(starts, 1.0 / starts), draws)  # [draws, S]
-    resampled = fit_ratings(np.einsum("ijs,ds->dij", scores, picked.astype(np.float64)), games, anchor)
+    resampled = fit_ratings(np.einsum("ijs,ds->dij", points, picked.astype(np.float64)), played, anchor)
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return [Interval(float(a), float(b), float(c), starts) for a, b, c in zip(best, low, high, strict=True)]

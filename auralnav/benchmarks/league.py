@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from auralnav.agents.pilots import Pilot
+from auralnav.agents.pilots import Pilot, PolicyPilot
 from auralnav.benchmarks.elo import ANCHOR, bootstrap_ratings
 from auralnav.benchmarks.records import Record
 from auralnav.envs.dogfight import layout as at
@@ -47,6 +47,7 @@ class LeagueRecord(Record):
     anchor: str
     standings: list[Standing] = Field(description="best first")
     names: list[str]
+    training: dict[str, dict[str, Any]] = Field(description="steps, seed and time of the players that were trained")
     points: list[list[float]] = Field(description="mean points per game of the player of the row against the column's")
 
 
@@ -110,8 +111,11 @@ def run_league(
         ConfigError: names that are not different, an anchor that does not play, or numbers out of range.
     """
     names = [pilot.name for pilot in pilots]
-    if len(pilots) < 2 or len(set(names)) < len(names):
-        raise ConfigError(f"{', '.join(names) or 'nobody'}: a league wants at least two players of different names")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{twice}: two players of that name; name each once, and give a run's folder another name")
+    if len(pilots) < 2:
+        raise ConfigError(f"{', '.join(names) or 'nobody'}: a league wants at least two players")
     if anchor not in names:
         raise ConfigError(f"--anchor {anchor}: does not play; give one of {', '.join(names)}")
     if not 1 <= ships <= at.SLOTS // 2 or starts < 1:
@@ -124,7 +128,7 @@ def run_league(
         scores[j, i] = 1.0 - scores[i, j]
         if on_pair is not None:
             on_pair(done, len(pairs))
-    ratings = bootstrap_ratings(scores.mean(axis=-1), names.index(anchor))
+    ratings = bootstrap_ratings(scores.mean(axis=-1), scores.shape[-1], names.index(anchor))
     others = ~np.eye(count, dtype=bool)
     standings = []
     for i, rating in enumerate(ratings):
@@ -137,5 +141,6 @@ def run_league(
         command=command, ships=ships, starts=starts, first_seed=seed, anchor=anchor, names=names,
         settings={"elo_of_anchor": ANCHOR, "games_of_a_pair": 2 * starts},
         standings=sorted(standings, key=lambda one: -one.elo),
+        training={pilot.name: pilot.agent.training for pilot in pilots if isinstance(pilot, PolicyPilot)},
         points=scores.mean(axis=(2, 3)).round(4).tolist(),
     )  # fmt: skip

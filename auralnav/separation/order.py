@@ -95,7 +95,7 @@ def waveform_likeness(estimates: Tensor, before: Tensor) -> Tensor:
 
 
 def assign(scores: Tensor) -> Tensor:
-    """The assignment of estimates to slots with the largest sum of scores, found on the device if `FEW` are assigned.
+    """The assignment of estimates to slots with the largest sum of scores, found on the device for up to `FEW`.
 
     Args:
         scores: [B, K estimates, J slots], J ≤ K.

@@ -54,6 +54,7 @@ class StreamedCues:
 
         Raises:
             ShapeError, SoundError: as `StreamingSeparator.push`; the rooms are then as they were before.
+            SoundError: also where the weights give NaN, after which there is no going on.
         """
         self.stream.check(audio, start, rows)
         with torch.no_grad():  # a thread's own setting
@@ -85,10 +86,12 @@ class StreamedCues:
             inputs = (audio[again], start[again], rows[again])
         call = self._recorded.get(size)
         if call is None:
-            before = self.stream.state()
-            call = self._recorded[size] = Recorded(self._features, self.device)
-            call(*inputs)
-            self.stream.restore(before)  # rehearsals went on, too
+            before, call = self.stream.state(), Recorded(self._features, self.device)
+            try:
+                call(*inputs)
+            finally:
+                self.stream.restore(before)  # rehearsals went on
+            self._recorded[size] = call
         return call(*inputs)[:count]
 
     def state(self) -> dict[str, Any]:

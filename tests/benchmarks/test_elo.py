@@ -61,7 +61,7 @@ def test_intervals_hold_the_true_ratings_about_as_often_as_they_say():
     truth = np.array([1000.0, 1120.0, 930.0])
     inside = []
     for seed in range(60):
-        intervals = bootstrap_ratings(play(truth, 80, seed), 0, draws=200, seed=seed)
+        intervals = bootstrap_ratings(play(truth, 80, seed), 1, 0, draws=200, seed=seed)
         rated = list(zip(intervals, truth, strict=True))[1:]  # without the anchor
         inside += [interval.low <= rating <= interval.high for interval, rating in rated]
     assert 0.88 < np.mean(inside) < 0.99
@@ -69,10 +69,17 @@ def test_intervals_hold_the_true_ratings_about_as_often_as_they_say():
 
 def test_the_anchor_has_no_interval_and_the_same_games_give_the_same_ones():
     scores = play(np.array([1000.0, 1200.0]), 30, 2)
-    first, second = (bootstrap_ratings(scores, 0, draws=100) for _ in range(2))
+    first, second = (bootstrap_ratings(scores, 1, 0, draws=100) for _ in range(2))
     assert first == second
     assert (first[0].mean, first[0].low, first[0].high, first[0].count) == (ANCHOR, ANCHOR, ANCHOR, 30)
     assert first[1].low < first[1].mean < first[1].high
+
+
+def test_games_from_a_start_count_each() -> None:
+    scores = np.zeros((2, 2, 50))
+    scores[0, 1] = 1.0
+    best = bootstrap_ratings(scores, 2, 1, draws=10)[0]
+    assert best.mean == pytest.approx(ANCHOR + 400 * math.log10(100.5 / 0.5), abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -91,4 +98,4 @@ def test_results_that_cannot_be_are_refused(points, games, words):
 
 def test_no_games_give_no_ratings():
     with pytest.raises(ValueError, match="at least one game"):
-        bootstrap_ratings(np.zeros((2, 2, 0)), 0)
+        bootstrap_ratings(np.zeros((2, 2, 0)), 1, 0)

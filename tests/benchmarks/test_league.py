@@ -21,16 +21,16 @@ from auralnav.errors import ConfigError
 TEXT = """\
 name: fighter
 algorithm: ppo
-env: {id: Dogfight-v0, num_envs: 4, kwargs: {horizon: 64}}
+env: {id: Dogfight-v0, num_envs: 4}
 policy: {net_arch: [8]}
 train: {total_steps: 64, eval_every: 0, checkpoint_every: 0, device: cpu}
 ppo: {n_steps: 16, batch_size: 32}
 """
 FORMS = {
     "flat": (),
-    "factorised": ("env.kwargs={observation: factorised, horizon: 64}",),
-    "ships": ("env.kwargs={per_ship: true, horizon: 64}",),
-    "memory": ("policy.memory=gru", "ppo.window=16", "env.kwargs={per_ship: true, horizon: 64}"),
+    "factorised": ("env.kwargs={observation: factorised}",),
+    "ships": ("env.kwargs={per_ship: true}",),
+    "memory": ("policy.memory=gru", "ppo.window=16", "env.kwargs={per_ship: true}"),
 }
 
 
@@ -97,7 +97,7 @@ def test_policies_and_scripts_play_in_one_league(runs: dict[str, Path]) -> None:
         (["pursuit:fast"], [], "'fast' is no number"),
         (["pursuit"], ["--only"], "at least two players"),
         (["evader", "random"], ["--only"], "--anchor pursuit: does not play"),
-        (["pursuit", "pursuit"], ["--only"], "of different names"),
+        (["pursuit", "pursuit"], ["--only"], "pursuit: two players of that name"),
     ],
 )
 def test_what_a_league_refuses_is_said_in_one_line(players: list[str], options: list[str], words: str) -> None:
