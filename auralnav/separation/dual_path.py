@@ -9,7 +9,7 @@ rounding:
 - on CUDA a bidirectional LSTM layer is one program a direction (:mod:`auralnav.separation.triton_lstm`);
 - the layer that gives each source its channels is linear, so it follows the overlap-add: on a quarter of the
   channels' volume, and on frames instead of overlapping chunks;
-- the decoder's transposed convolution is a product and an overlap-add: on one thread a sixth of its time.
+- the decoder's transposed convolution is a product and an overlap-add.
 """
 
 from __future__ import annotations
