@@ -25,7 +25,7 @@ from auralnav.envs.dogfight.cpu_tick import (
 from auralnav.envs.dogfight.draws import spawn
 from auralnav.envs.dogfight.rules import ZERO
 
-SOURCES = "ce039d780d53"
+SOURCES = "992d223e87ec"
 """Start of the SHA-256 of the modules below: Numba compiles anew when this file changes, not when those do."""
 
 

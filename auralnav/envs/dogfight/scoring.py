@@ -29,7 +29,8 @@ SUMS = (at.DEALT, at.TAKEN, at.FRIENDLY)
 NEAREST = 1e-3
 """Added to a distance that is divided by, units."""
 
-_WIN, _HIT, _DEALT, _TAKEN, _FACING, _CLOSING = range(6)
+TERM_WIN, TERM_HIT, TERM_DEALT, TERM_TAKEN, TERM_FACING, TERM_CLOSING = range(6)
+"""Places of the terms, in the order of REWARD_TERMS."""
 
 
 @njit(cache=True, nogil=True)
@@ -102,13 +103,14 @@ def score_games(state, clock, teams, scales, over, restart, sums, terms, termina
         terminated[w] = status != at.RUNNING and not (mine and theirs)
         truncated[w] = status != at.RUNNING and mine and theirs
         facing, closing = 0.0, 0.0
-        if scales[_FACING] != 0.0 or scales[_CLOSING] != 0.0:
+        if scales[TERM_FACING] != 0.0 or scales[TERM_CLOSING] != 0.0:
             facing, closing = _pointing(s, own, ships)
-        terms[w, _WIN] = scales[_WIN] * (int(status == at.TEAM_0_WON) - int(status == at.TEAM_1_WON))
-        terms[w, _HIT] = scales[_HIT] * (dealt - taken) / at.BULLET_DAMAGE
-        terms[w, _DEALT] = scales[_DEALT] * dealt / at.MAX_HEALTH
-        terms[w, _TAKEN] = -scales[_TAKEN] * taken / at.MAX_HEALTH
-        terms[w, _FACING], terms[w, _CLOSING] = scales[_FACING] * facing, scales[_CLOSING] * closing
+        terms[w, TERM_WIN] = scales[TERM_WIN] * (int(status == at.TEAM_0_WON) - int(status == at.TEAM_1_WON))
+        terms[w, TERM_HIT] = scales[TERM_HIT] * (dealt - taken) / at.BULLET_DAMAGE
+        terms[w, TERM_DEALT] = scales[TERM_DEALT] * dealt / at.MAX_HEALTH
+        terms[w, TERM_TAKEN] = -scales[TERM_TAKEN] * taken / at.MAX_HEALTH
+        terms[w, TERM_FACING] = scales[TERM_FACING] * facing
+        terms[w, TERM_CLOSING] = scales[TERM_CLOSING] * closing
 
 
 @njit(cache=True, nogil=True)
@@ -129,12 +131,13 @@ def score_ships(state, clock, teams, scales):
     won = int(clock[at.CLOCK_STATUS] == at.TEAM_0_WON) - int(clock[at.CLOCK_STATUS] == at.TEAM_1_WON)
     for i in range(ships):
         dealt, taken = state[at.DEALT, i], state[at.TAKEN, i]
-        terms[i, _WIN] = scales[_WIN] * (won if i < own else -won)
-        terms[i, _HIT] = scales[_HIT] * (dealt - taken) / at.BULLET_DAMAGE
-        terms[i, _DEALT] = scales[_DEALT] * dealt / at.MAX_HEALTH
-        terms[i, _TAKEN] = -scales[_TAKEN] * taken / at.MAX_HEALTH
-        if state[at.HEALTH, i] > 0 and (scales[_FACING] != 0.0 or scales[_CLOSING] != 0.0):
+        terms[i, TERM_WIN] = scales[TERM_WIN] * (won if i < own else -won)
+        terms[i, TERM_HIT] = scales[TERM_HIT] * (dealt - taken) / at.BULLET_DAMAGE
+        terms[i, TERM_DEALT] = scales[TERM_DEALT] * dealt / at.MAX_HEALTH
+        terms[i, TERM_TAKEN] = -scales[TERM_TAKEN] * taken / at.MAX_HEALTH
+        if state[at.HEALTH, i] > 0 and (scales[TERM_FACING] != 0.0 or scales[TERM_CLOSING] != 0.0):
             first, last = (own, ships) if i < own else (0, own)
             facing, closing = _towards(state, i, first, last)
-            terms[i, _FACING], terms[i, _CLOSING] = scales[_FACING] * facing, scales[_CLOSING] * closing
+            terms[i, TERM_FACING] = scales[TERM_FACING] * facing
+            terms[i, TERM_CLOSING] = scales[TERM_CLOSING] * closing
     return terms

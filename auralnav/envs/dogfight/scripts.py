@@ -39,6 +39,9 @@ focus: as pursuit, at the enemy that is weak and near to its team as well as to 
 """
 ACTIONS, RANDOM, PURSUIT, EVADER, JOUSTER, FOCUS = range(6)
 
+FLYING = tuple(name for name in SCRIPTS if name != "actions")
+"""Scripts that fly by themselves."""
+
 COS_TURN_FROM = np.float32(math.cos(math.radians(10.0)))  # turn when off by more
 COS_SHARP_FROM = np.float32(math.cos(math.radians(15.0)))
 COS_NARROW, COS_WIDE = np.float32(math.cos(math.radians(1.0))), np.float32(math.cos(math.radians(45.0)))

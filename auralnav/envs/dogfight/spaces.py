@@ -32,9 +32,9 @@ LIMITS = {
 _ROUNDING = 1.0 + 1e-5
 
 
-def observation_space(settings: DogfightSettings, ships: int | None = None) -> spaces.Space:
+def observation_space(settings: DogfightSettings) -> spaces.Space:
     """What one world's observation lies in: a Box, or a Dict of `intrinsic` and `edges`."""
-    n = settings.ships if ships is None else ships
+    n = settings.ships
     own, pair, edge = (_limits(names) for names in (INTRINSIC, RELATION, EDGE))
     if settings.observation == "flat":
         return _box(np.concatenate([np.tile(own, n), np.tile(pair, n * (n - 1))]))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from auralnav.envs.dogfight import layout as at
-from auralnav.envs.dogfight.scoring import NEAREST, SUMS
+from auralnav.envs.dogfight.scoring import NEAREST, SUMS, TERM_CLOSING, TERM_FACING
 
 _SIZE = float(at.SIZE)
 
@@ -23,7 +23,7 @@ def as_tensor(array: Any) -> Tensor:
 
 def side_by_side(own: Tensor, theirs: Tensor) -> Tensor:
     """Actions [W, n, 3] of all ships, of those of both teams."""
-    return torch.cat([own, theirs.reshape(len(own), -1, 3).to(own)], dim=1)
+    return torch.cat([own, theirs.to(own)], dim=1)
 
 
 def score_tensors(
@@ -48,7 +48,7 @@ def score_tensors(
         dealt / float(at.MAX_HEALTH),
         -taken / float(at.MAX_HEALTH),
     ]
-    if scales[4] or scales[5]:
+    if scales[TERM_FACING] or scales[TERM_CLOSING]:
         columns += pointing(state, own, other)
     else:
         columns += [torch.zeros_like(dealt)] * 2
