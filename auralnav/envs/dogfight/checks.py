@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,17 @@ RANGES = (
 """Rows of `state` that have bounds: (row, least, greatest)."""
 
 
+def checked_count(name: str, value: Any) -> int:
+    """A whole number of at least 1.
+
+    Raises:
+        ConfigError: something else, called by the argument's name.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ConfigError(f"{name}={value!r} is not a whole number of at least 1")
+    return int(value)
+
+
 def checked_scalars(num_worlds: Any, action_repeat: Any, horizon: Any, spread: Any) -> None:
     """Refuse counts that are not whole numbers of at least 1, and a spread outside [0, 100].
 
@@ -35,9 +47,8 @@ def checked_scalars(num_worlds: Any, action_repeat: Any, horizon: Any, spread: A
         ConfigError: for the first of them.
     """
     for name, value in (("num_worlds", num_worlds), ("action_repeat", action_repeat), ("horizon", horizon)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ConfigError(f"{name}={value!r} is not a whole number of at least 1")
-    if isinstance(spread, bool) or not isinstance(spread, (int, float, np.number)) or not 0 <= spread <= 100:
+        checked_count(name, value)
+    if isinstance(spread, bool) or not isinstance(spread, Real) or not 0 <= float(spread) <= 100:
         raise ConfigError(f"spread={spread!r} is not a number from 0 to 100 units/s")
 
 
@@ -58,6 +69,12 @@ def checked_sizes(teams: tuple[int, int] | Sequence[tuple[int, int]], num_worlds
         if few < 1 or many < 1 or few + many > at.SLOTS:
             raise ConfigError(f"teams=({few}, {many}): each needs a ship, and together they have {at.SLOTS} at most")
     return sizes
+
+
+def team_rows(sizes: np.ndarray) -> np.ndarray:
+    """float32 [W, SLOTS]: the row TEAM of worlds of these sizes, int64 [W, 2]."""
+    slots, first, both = np.arange(at.SLOTS), sizes[:, :1], sizes.sum(1, keepdims=True)
+    return np.where(slots < first, 0, np.where(slots < both, 1, -1)).astype(np.float32)
 
 
 def checked_actions(actions: Any, num_worlds: int) -> np.ndarray:

@@ -95,7 +95,7 @@ class DogfightEnv(gym.Env[Any, np.ndarray]):
         if render_mode not in (None, *RENDER_MODES):
             raise ConfigError(f"render_mode={render_mode!r} is not None, 'rgb_array' or 'human'")
         self.settings = DogfightSettings.make(settings)
-        self.metadata = {**type(self).metadata, "render_fps": max(1, round(60 / self.settings.action_repeat))}
+        self.metadata = {**type(self).metadata, "render_fps": self.settings.render_fps}
         self.render_mode = render_mode
         self.games = DogfightGames(self.settings)
         self.observation_space = observation_space(self.settings)
@@ -170,8 +170,8 @@ class DogfightEnv(gym.Env[Any, np.ndarray]):
         from auralnav.envs.dogfight import pictures
 
         if anew:
-            self.recorder = pictures.new_recorder(self.games, 0, self._key)
-        pictures.record(self.recorder, self.games)
+            self.recorder = pictures.new_recorder(self.settings, self.games.names(0), self._key)
+        pictures.record(self.recorder, self.games.world)
 
     def render(self) -> np.ndarray | None:
         """The arena, uint8 [H, W, 3] ("rgb_array"), or None after showing it ("human")."""
@@ -217,10 +217,15 @@ class DogfightEnv(gym.Env[Any, np.ndarray]):
         """Continue from `state` bit for bit; the environment must have the same arguments.
 
         Raises:
-            ConfigError: no state of such an environment.
+            ConfigError: no state of such an environment; nothing has changed then.
         """
+        series, running = state.get("series"), state.get("running")
+        if isinstance(series, bool) or not isinstance(series, (int, np.integer)) or series < 0:
+            raise ConfigError(f"state['series'] is {series!r}, not a key of games; take a state of DogfightEnv")
+        if not isinstance(running, (bool, np.bool_)):
+            raise ConfigError(f"state['running'] is {running!r}, not a bool; take a state of DogfightEnv")
         self.games.restore(state)
-        self._key, self._running = int(state["series"]), bool(state["running"])
+        self._key, self._running = int(series), bool(running)
         if self.render_mode is not None:
             self._record(anew=True)
 

@@ -12,10 +12,11 @@ import numpy as np
 from numba import njit
 
 from auralnav.envs.dogfight import layout as at
+from auralnav.envs.dogfight.checks import checked_actions, checked_snapshot
 from auralnav.envs.dogfight.observe import Observer
 from auralnav.envs.dogfight.rng import OPPONENT, philox
 from auralnav.envs.dogfight.scoring import SUMS, score_games
-from auralnav.envs.dogfight.scripts import SCRIPTS
+from auralnav.envs.dogfight.scripts import FLYING, SCRIPTS
 from auralnav.envs.dogfight.settings import REWARD_TERMS, DogfightSettings
 from auralnav.envs.dogfight.views import flat_columns, team_order
 from auralnav.envs.dogfight.world import DogfightWorld
@@ -25,6 +26,8 @@ Array = Any
 """NumPy's on the CPU, torch's on CUDA."""
 
 _PER_WORD = 2.0**-32
+_KEPT = ("sums", "terminated", "truncated")
+"""What a snapshot holds beside the world's arrays."""
 
 
 class DogfightGames:
@@ -50,6 +53,7 @@ class DogfightGames:
             spread=settings.spread, device=device, threads=threads,
         )  # fmt: skip
         self.observer = Observer(self.world)
+        self._on_cpu = device == "cpu"
         self._shared = _sharing(device)
         self._state, self._clock = self._shared(self.world.state), self._shared(self.world.clock)
         own, other = settings.teams
@@ -63,10 +67,10 @@ class DogfightGames:
         self.sums = self._shared(self.world.new_array((worlds, len(SUMS))))
         # Sums that Python and NumPy make alike want float64.
         shape = (worlds, len(REWARD_TERMS))
-        self.terms = np.zeros(shape) if device == "cpu" else self._shared(self.world.new_array(shape))
+        self.terms = np.zeros(shape) if self._on_cpu else self._shared(self.world.new_array(shape))
         self._over = self._clock[:, at.CLOCK_STATUS] != at.RUNNING
         self.terminated, self.truncated = self._over & False, self._over & False
-        self._score = score_games if device == "cpu" else _score_on_cuda()
+        self._score = score_games if self._on_cpu else _score_on_cuda()
 
     # Games ------------------------------------------------------------------------------------------------
 
@@ -92,7 +96,8 @@ class DogfightGames:
             check: refuse classes that do not exist, for which a GPU is waited for.
 
         Raises:
-            ActionError: another shape, no integers or a class that does not exist.
+            ActionError: another shape, no integers or a class that does not exist, of the own team or of a function
+                that flies the other one.
         """
         own, count = self.settings.teams[0], self.world.num_worlds
         if tuple(actions.shape) not in ((count, own * 3), (count, own, 3)):
@@ -102,7 +107,8 @@ class DogfightGames:
         over = self._clock[:, at.CLOCK_STATUS] != at.RUNNING
         commands = actions.reshape(count, own, 3)
         if callable(self.settings.opponent):
-            commands = self._joined(commands, self.settings.opponent(self.observation(team=1)))
+            theirs = self.settings.opponent(self.observation(team=1))
+            commands = self._joined(commands, self._their_actions(theirs, check))
         self.world.step(commands, restart=restart, check=check)
         if restart and not self._fixed:
             self._draw_opponents(np.flatnonzero(self._host(over)))
@@ -112,11 +118,33 @@ class DogfightGames:
         )  # fmt: skip
 
     def _joined(self, own: Array, theirs: Array) -> Array:
-        if isinstance(self._state, np.ndarray):
-            return np.concatenate([own, np.asarray(theirs).reshape(len(own), -1, 3)], axis=1)
+        """Actions of all ships, in the type of the own team's, which the world looks at."""
+        if self._on_cpu:
+            return np.concatenate([own, theirs.astype(own.dtype)], axis=1)
         from auralnav.envs.dogfight.tensors import side_by_side
 
         return side_by_side(own, theirs)
+
+    def _their_actions(self, given: Any, check: bool) -> Array:
+        """What a function lets the other team do, [W, ships, 3]; classes on CUDA are the world's to check."""
+        count, other = self.world.num_worlds, self.settings.teams[1]
+        on_device = not self._on_cpu and hasattr(given, "__cuda_array_interface__")
+        try:
+            actions = self._shared(given if on_device else np.asarray(given))
+        except (TypeError, ValueError) as problem:
+            raise ActionError(f"opponent: what it returned is no array of actions: {problem}") from problem
+        if tuple(actions.shape) not in ((count, other * 3), (count, other, 3)):
+            raise ActionError(f"opponent: its actions are {tuple(actions.shape)}, not ({count}, {other}, 3)")
+        # "int64" is NumPy's name and "torch.int64" torch's.
+        if not str(actions.dtype).rpartition(".")[2].startswith(("int", "uint")):
+            raise ActionError(f"opponent: its actions are {actions.dtype}, not integers")
+        actions = actions.reshape(count, other, 3)
+        if check and self._on_cpu:
+            try:
+                checked_actions(actions, count)
+            except ActionError as problem:
+                raise ActionError(f"opponent: {problem}") from problem
+        return actions
 
     def _draw_opponents(self, worlds: np.ndarray) -> None:
         """Who flies the other team in the games of these worlds, by the key and number of the game."""
@@ -129,7 +157,7 @@ class DogfightGames:
         skill = (low + (high - low) * second).astype(np.float32)
         for row, drawn in ((at.SCRIPT, script), (at.SKILL, skill)):
             spread = np.repeat(drawn[:, None], self.settings.teams[1], axis=1)
-            self._state[worlds, row, self._other] = self._like_state(spread)
+            self._state[worlds, row, self._other] = self.like_state(spread)
 
     # Outcome ----------------------------------------------------------------------------------------------
 
@@ -157,10 +185,12 @@ class DogfightGames:
         health = self._state[:, at.HEALTH] > 0
         return health[:, self._own].sum(1), health[:, self._other].sum(1)
 
-    def opponent(self, world: int) -> str:
-        """Who flies the other team in a world, for people."""
-        number = int(self._state[world, at.SCRIPT, self.settings.teams[0]])
-        return next((name for name, code in SCRIPTS.items() if code == number and code), "opponent")
+    def names(self, world: int) -> list[str]:
+        """Who flies each ship of a world, for people."""
+        own, other = self.settings.teams
+        number = int(self._state[world, at.SCRIPT, own])
+        opponent = next((name for name in FLYING if SCRIPTS[name] == number), "opponent")
+        return ["agent"] * own + [opponent] * other
 
     # Observation ------------------------------------------------------------------------------------------
 
@@ -179,23 +209,25 @@ class DogfightGames:
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """Everything, as arrays on the host."""
-        mine = {name: self._host(getattr(self, name)).copy() for name in ("sums", "terminated", "truncated")}
+        mine = {name: self._host(getattr(self, name)).copy() for name in _KEPT}
         return {**self.world.snapshot(), **mine}
 
     def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
-        """Continue from a snapshot, bit for bit; raises as `DogfightWorld.restore`."""
+        """Continue from a snapshot, bit for bit; raises as `DogfightWorld.restore`, and then nothing has changed."""
+        mine = {name: getattr(self, name) for name in _KEPT}
+        checked = checked_snapshot(snapshot, {name: self._host(array) for name, array in mine.items()})
         self.world.restore(snapshot)
-        self.sums[...] = self._like_state(np.asarray(snapshot["sums"], np.float32))
-        for name in ("terminated", "truncated"):
-            getattr(self, name)[...] = self._like_state(np.asarray(snapshot[name]))
+        for array, values in zip(mine.values(), checked, strict=True):
+            array[...] = self.like_state(values)
 
     def _host(self, array: Array) -> np.ndarray:
         if isinstance(array, np.ndarray):
             return array
         return array.copy_to_host() if hasattr(array, "copy_to_host") else array.cpu().numpy()
 
-    def _like_state(self, array: np.ndarray) -> Array:
-        return array if isinstance(self._state, np.ndarray) else _as_tensor(array)
+    def like_state(self, array: np.ndarray) -> Array:
+        """An array of the host where the world's are."""
+        return array if self._on_cpu else _as_tensor(array)
 
 
 @njit  # not kept on disk, where it would outlive changes of what it calls

@@ -37,10 +37,10 @@ class DogfightParallelEnv(ParallelEnv[str, Any, np.ndarray]):
 
     Observations and their forms are those of `DogfightEnv` from the ship's own seat: itself first, then its mates, then
     the others. An agent's action is `MultiDiscrete([3, 7, 2])`: power, turn, shoot. A ship that is shot down terminates
-    and leaves `agents`; when a side is gone all others terminate, at the horizon all are truncated.
+    and leaves `agents`; when a side is gone all others terminate, at the horizon those who still live are truncated.
 
     An agent's reward is the sum of `DogfightEnv`'s terms for this one ship: its own hits and damage, its own nose.
-    Those alive at the end share in `win`; each term is in `infos[agent]["reward/<term>"]`.
+    All who act in the last step share in `win`, whoever dies in it too. `infos[agent]["reward/<term>"]` has each term.
 
     Args:
         render_mode: None or "rgb_array".
@@ -61,6 +61,7 @@ class DogfightParallelEnv(ParallelEnv[str, Any, np.ndarray]):
         if render_mode not in (None, *RENDER_MODES[:1]):
             raise ConfigError(f"render_mode={render_mode!r} is not None or 'rgb_array'")
         self.settings = made = DogfightSettings.make(settings)
+        self.metadata = {**type(self).metadata, "render_fps": made.render_fps}
         self.render_mode = render_mode
         self.world = DogfightWorld(
             1, made.teams, action_repeat=made.action_repeat, horizon=made.horizon, spread=made.spread
@@ -99,11 +100,7 @@ class DogfightParallelEnv(ParallelEnv[str, Any, np.ndarray]):
             self.world.begin(_ALL)
         self.agents = list(self.possible_agents)
         if self.render_mode is not None:
-            self._recorder = GameRecorder(
-                self.possible_agents, seed=self._key, horizon=self.settings.horizon,
-                action_repeat=self.settings.action_repeat,
-            )  # fmt: skip
-            self._record()
+            self._record(anew=True)
         return self._observations(), {agent: {} for agent in self.agents}
 
     def step(
@@ -138,8 +135,9 @@ class DogfightParallelEnv(ParallelEnv[str, Any, np.ndarray]):
         rewards, terminations, truncations, infos = {}, {}, {}, {}
         for agent in acting:
             slot = self.possible_agents.index(agent)
-            truncations[agent] = over and both
-            terminations[agent] = not truncations[agent] and (over or not health[slot] > 0)
+            alive = bool(health[slot] > 0)
+            truncations[agent] = over and both and alive
+            terminations[agent] = not alive or (over and not both)
             rewards[agent] = float(terms[slot].sum())
             infos[agent] = {f"reward/{name}": float(terms[slot, k]) for k, name in enumerate(REWARD_TERMS)}
             if not terminations[agent] and not truncations[agent]:
@@ -162,9 +160,12 @@ class DogfightParallelEnv(ParallelEnv[str, Any, np.ndarray]):
             seen[agent] = {"intrinsic": intrinsic[order], "edges": edges[order][:, order]}
         return seen
 
-    def _record(self) -> None:
-        assert self._recorder is not None
-        self._recorder.add(self.world.state[0], self.world.clock[0], self.world.actions[0])
+    def _record(self, anew: bool = False) -> None:
+        from auralnav.envs.dogfight import pictures
+
+        if anew or self._recorder is None:
+            self._recorder = pictures.new_recorder(self.settings, self.possible_agents, self._key)
+        pictures.record(self._recorder, self.world)
 
     def render(self) -> np.ndarray | None:
         """The arena, uint8 [H, W, 3]; None without a render mode."""

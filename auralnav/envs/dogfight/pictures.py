@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from auralnav.envs.dogfight.games import DogfightGames
 from auralnav.envs.dogfight.recorder import GameRecorder
 from auralnav.envs.dogfight.render import draw_scene
 from auralnav.envs.dogfight.scene import scene_at
+from auralnav.envs.dogfight.settings import DogfightSettings
+from auralnav.envs.dogfight.world import DogfightWorld
 
 
-def new_recorder(games: DogfightGames, world: int, key: int) -> GameRecorder:
-    """A recorder for the game of a world, the agent's ships first."""
-    settings = games.settings
-    names = ["agent"] * settings.teams[0] + [games.opponent(world)] * settings.teams[1]
+def new_recorder(settings: DogfightSettings, names: Sequence[str], key: int) -> GameRecorder:
+    """A recorder for a game: who flies each ship, and the key of its series."""
     return GameRecorder(
         names, seed=key, horizon=settings.horizon, action_repeat=settings.action_repeat,
         settings={"spread": settings.spread},
     )  # fmt: skip
 
 
-def record(recorder: GameRecorder, games: DogfightGames, world: int = 0) -> None:
-    """Take down the state of a world on the CPU."""
-    played = games.world
-    recorder.add(played.state[world], played.clock[world], played.actions[world])
+def record(recorder: GameRecorder, world: DogfightWorld, index: int = 0) -> None:
+    """Take down the state of one of the worlds on the CPU."""
+    recorder.add(world.state[index], world.clock[index], world.actions[index])
 
 
 def draw_last(recorder: GameRecorder) -> np.ndarray:
@@ -32,8 +33,8 @@ def draw_last(recorder: GameRecorder) -> np.ndarray:
     return draw_scene(scene_at(replay, int(replay.tick[-1])))
 
 
-def draw_now(games: DogfightGames, world: int, key: int) -> np.ndarray:
-    """Where everything is in a world on the CPU, uint8 [H, W, 3]."""
-    recorder = new_recorder(games, world, key)
-    record(recorder, games, world)
+def draw_now(games: DogfightGames, index: int, key: int) -> np.ndarray:
+    """Where everything is in one of the worlds on the CPU, uint8 [H, W, 3]."""
+    recorder = new_recorder(games.settings, games.names(index), key)
+    record(recorder, games.world, index)
     return draw_last(recorder)

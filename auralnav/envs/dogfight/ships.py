@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from auralnav.envs.dogfight import layout as at
+from auralnav.envs.dogfight.checks import checked_count
+from auralnav.envs.dogfight.settings import DogfightSettings
 from auralnav.envs.dogfight.spaces import action_space
-from auralnav.envs.dogfight.vector import DogfightVectorEnv
+from auralnav.envs.dogfight.vector import MASK, DogfightVectorEnv, Seeds, checked_mask, checked_seeds
 from auralnav.envs.dogfight.views import flat_columns, ship_order
 from auralnav.errors import ConfigError
 
@@ -19,8 +22,11 @@ class ShipsVectorEnv(VectorEnv[Any, Any, Any]):
     """`DogfightVectorEnv` with a row for each own ship, the ships of a game next to each other.
 
     A row's observation lists its own ship first, then its mates, then the others; its action is
-    `MultiDiscrete([3, 7, 2])`. Rewards and infos are the team's, and the rows of a game begin and end together; what a
-    dead ship is told is ignored.
+    `MultiDiscrete([3, 7, 2])`. Rewards and infos are the team's, and the rows of a game begin and end together.
+
+    The row of a dead ship goes on until its game ends, with the team's rewards, and nobody reads its actions: about a
+    quarter of all rows where ships act at random. `infos["alive"]`, bool [rows], of `reset` and `step` says who of the
+    observation that comes with it still flies, so that a learner may leave out what the others are told.
 
     Args:
         num_envs: rows; a multiple of the ships of team 0.
@@ -33,9 +39,10 @@ class ShipsVectorEnv(VectorEnv[Any, Any, Any]):
     def __init__(self, num_envs: int = 2, **kwargs: Any) -> None:
         if kwargs.get("device", "cpu") != "cpu":
             raise ConfigError("per_ship: rows of ships are for worlds on the CPU; leave device out")
-        teams = DogfightVectorEnv(1, **kwargs).settings.teams
+        # All other arguments are looked at where they are used.
+        teams = DogfightSettings.make({name: value for name, value in kwargs.items() if name == "teams"}).teams
         own = teams[0]
-        if num_envs < 1 or num_envs % own:
+        if checked_count("num_envs", num_envs) % own:
             raise ConfigError(f"num_envs={num_envs}: not a row for each of the {own} ships of a team; give a multiple")
         self.env = DogfightVectorEnv(num_envs // own, **kwargs)
         self.settings, self.own = self.env.settings, own
@@ -50,9 +57,7 @@ class ShipsVectorEnv(VectorEnv[Any, Any, Any]):
         self._orders = np.array(orders)  # [own, N]
         self._columns = np.stack([flat_columns(order) for order in orders])  # [own, numbers]
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: Seeds = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin games; of a game's rows the first one's seed and place in `options["reset_mask"]` count for all.
 
         A number as seed gives game i the seed `seed` + i.
@@ -61,17 +66,15 @@ class ShipsVectorEnv(VectorEnv[Any, Any, Any]):
             ConfigError: as `DogfightVectorEnv.reset`, or a mask that has some rows of a game and not the others.
         """
         own, chosen = self.own, dict(options or {})
-        if "reset_mask" in chosen:
-            mask = np.asarray(chosen["reset_mask"])
-            if mask.shape != (self.num_envs,) or (mask.reshape(-1, own) != mask[::own, None]).any():
-                raise ConfigError(f"reset_mask must be bool of shape ({self.num_envs},), all rows of a game or none")
-            chosen["reset_mask"] = mask[::own]
-        if isinstance(seed, Sequence):
-            if len(seed) != self.num_envs:
-                raise ConfigError(f"{len(seed)} seeds for {self.num_envs} rows; give one number or one a row")
-            seed = seed[::own]
+        if MASK in chosen:
+            mask = checked_mask(chosen, self.num_envs)
+            if (mask.reshape(-1, own) != mask[::own, None]).any():
+                raise ConfigError("reset_mask has some rows of a game only; give all rows of a game or none")
+            chosen[MASK] = mask[::own]
+        if seed is not None and not isinstance(seed, (int, np.integer)):
+            seed = checked_seeds(seed, self.num_envs, "rows")[::own]
         seen, info = self.env.reset(seed=seed, options=chosen)
-        return self._seats(seen), info
+        return self._seats(seen), self._infos(info)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One action of each ship, integers [rows, 3]; raises as `DogfightVectorEnv.step`."""
@@ -80,7 +83,11 @@ class ShipsVectorEnv(VectorEnv[Any, Any, Any]):
             given = given.reshape(-1, 3 * self.own)
         seen, rewards, terminated, truncated, info = self.env.step(given)
         rows = (np.repeat(each, self.own) for each in (rewards, terminated, truncated))
-        return (self._seats(seen), *rows, _repeated(info, self.own))  # type: ignore[return-value]
+        return (self._seats(seen), *rows, self._infos(info))  # type: ignore[return-value]
+
+    def _infos(self, info: dict[str, Any]) -> dict[str, Any]:
+        alive = (self.env.games.world.state[:, at.HEALTH, : self.own] > 0).ravel()
+        return {**_repeated(info, self.own), "alive": alive, "_alive": np.repeat(info["_ships"], self.own)}
 
     def _seats(self, seen: Any) -> Any:
         if not isinstance(seen, dict):

@@ -11,13 +11,15 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from auralnav.envs.dogfight.checks import checked_count, checked_snapshot
 from auralnav.envs.dogfight.env import RENDER_MODES, STEP_RATE, draw_key, refuse_options
 from auralnav.envs.dogfight.games import Array, DogfightGames
 from auralnav.envs.dogfight.settings import REWARD_TERMS, DogfightSettings
 from auralnav.envs.dogfight.spaces import action_space, observation_space
 from auralnav.errors import ActionError, ConfigError
 
-_MASK = "reset_mask"
+MASK = "reset_mask"
+Seeds = int | Sequence[int | None] | np.ndarray | None
 
 
 class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
@@ -27,9 +29,11 @@ class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
     ignores its action and returns the next game's first observation; with DISABLED
     `reset(options={"reset_mask": bool [N]})` begins the next games of the chosen worlds.
 
-    With `device="cuda"` all arrays are torch tensors of that device, actions too, and nothing is copied to the host;
-    games there begin by themselves (NEXT_STEP), and only with a single opponent of fixed skill without being waited
-    for.
+    Infos are Gymnasium's: a key `k` has values of all worlds, and `_k` says in a mask which of them hold.
+
+    With `device="cuda"` all arrays are torch tensors of that device, actions and the masks of infos too, and nothing is
+    copied to the host; games there begin by themselves (NEXT_STEP), and only with a single opponent of fixed skill
+    without being waited for.
 
     Args:
         num_envs: number of worlds.
@@ -61,15 +65,17 @@ class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        mode = AutoresetMode(autoreset_mode)
-        if num_envs < 1:
-            raise ConfigError(f"num_envs={num_envs}: give at least 1")
-        if mode == AutoresetMode.SAME_STEP or (mode == AutoresetMode.DISABLED and device != "cpu"):
-            raise ConfigError(f"autoreset_mode={mode.value}: give NEXT_STEP, or on the CPU DISABLED")
+        num_envs = checked_count("num_envs", num_envs)
+        modes = [AutoresetMode.NEXT_STEP, *([AutoresetMode.DISABLED] if device == "cpu" else [])]
+        mode = next((mode for mode in modes if autoreset_mode in (mode, mode.value)), None)
+        if mode is None:
+            raise ConfigError(
+                f"autoreset_mode={autoreset_mode!r}: give AutoresetMode.NEXT_STEP, or on the CPU AutoresetMode.DISABLED"
+            )
         if render_mode not in (None, *RENDER_MODES[:1]) or (render_mode and device != "cpu"):
             raise ConfigError(f"render_mode={render_mode!r}: give None, or on the CPU 'rgb_array'")
         self.settings = DogfightSettings.make(settings)
-        self.metadata = {**type(self).metadata, "autoreset_mode": mode}
+        self.metadata = {**type(self).metadata, "render_fps": self.settings.render_fps, "autoreset_mode": mode}
         self.autoreset_mode, self.render_mode = mode, render_mode
         self.num_envs, self.device, self._check = num_envs, device, check
         self.games = DogfightGames(self.settings, num_envs, device, threads)
@@ -83,35 +89,31 @@ class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
     def _started(self) -> bool:
         return bool(self._keys[0] >= 0)
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: Seeds = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin games in all worlds, or in those of `options["reset_mask"]`: the first of a seed, or the next ones.
 
         Raises:
             ConfigError: another option, a mask of another shape, or not one seed a world.
         """
-        refuse_options(options, (_MASK,))
-        mask = np.asarray((options or {}).get(_MASK, np.ones(self.num_envs, dtype=bool)))
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ConfigError(f"reset_mask must be bool of shape ({self.num_envs},), got {mask.dtype} {mask.shape}")
+        refuse_options(options, (MASK,))
+        mask = checked_mask(options, self.num_envs)
         if not self._started and not mask.all():
             raise error.ResetNeeded("the first reset must reset every world")
-        self.games.begin(mask, self._new_keys(seed, mask))
-        return self.games.observation(), {}
+        keys = self._new_keys(seed, mask)
+        self.games.begin(mask, keys)
+        self._keys = np.where(keys < 0, self._keys, keys)
+        return self.games.observation(), self._counts(self.games.like_state(mask.copy()))
 
-    def _new_keys(self, seed: int | Sequence[int | None] | None, mask: np.ndarray) -> np.ndarray:
+    def _new_keys(self, seed: Seeds, mask: np.ndarray) -> np.ndarray:
         """Keys of the worlds whose series of games begins, −1 for those that go on."""
         if isinstance(seed, (int, np.integer)):
-            seeds: Sequence[int | None] = [int(seed) + i for i in range(self.num_envs)]
+            seeds: list[int | None] = [int(seed) + i for i in range(self.num_envs)]
         else:
-            seeds = [None] * self.num_envs if seed is None else list(seed)
-        if len(seeds) != self.num_envs:
-            raise ConfigError(f"{len(seeds)} seeds for {self.num_envs} worlds; give one number or one a world")
+            seeds = checked_seeds(seed, self.num_envs, "worlds")
         keys = np.full(self.num_envs, -1, np.int64)
         for i in np.flatnonzero(mask):
             if seeds[i] is not None or self._keys[i] < 0:
-                keys[i] = self._keys[i] = draw_key(seeding.np_random(seeds[i])[0])
+                keys[i] = draw_key(seeding.np_random(seeds[i])[0])
         return keys
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
@@ -137,11 +139,10 @@ class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _infos(self, ended: Array) -> dict[str, Any]:
         games = self.games
-        own, other = games.living()
         info: dict[str, Any] = {f"reward/{name}": games.terms[:, k] + 0.0 for k, name in enumerate(REWARD_TERMS)}
-        info |= {"ships": own, "enemies": other}
-        everywhere = np.ones(self.num_envs, dtype=bool)
+        everywhere = ended | True
         info |= {f"_{key}": everywhere for key in list(info)}
+        info |= self._counts(everywhere)
         # Whether any has ended is asked where the answer is at hand.
         if self.device != "cpu" or ended.any():
             metrics = games.metrics()
@@ -149,10 +150,16 @@ class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
             info["_episode_metrics"] = ended
         return info
 
+    def _counts(self, mask: Array) -> dict[str, Any]:
+        own, other = self.games.living()
+        return {"ships": own, "enemies": other, "_ships": mask, "_enemies": mask}
+
     def render(self) -> tuple[np.ndarray, ...] | None:
         """A picture a world (render_mode "rgb_array"): where everything is now, without what was before."""
         if self.render_mode is None:
             return None
+        if not self._started:
+            raise error.ResetNeeded("there are no games yet; call reset() first")
         from auralnav.envs.dogfight.pictures import draw_now
 
         return tuple(draw_now(self.games, i, int(self._keys[i])) for i in range(self.num_envs))
@@ -167,7 +174,34 @@ class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
         """Continue from what `state` returned, bit for bit.
 
         Raises:
-            ConfigError: a state of other worlds.
+            ConfigError: a state of other worlds; nothing has changed then.
         """
+        [keys] = checked_snapshot(state, {"series": self._keys})
+        if keys.min() < 0:
+            raise ConfigError("state['series'] holds a world without games; take a state after reset()")
         self.games.restore(state)
-        self._keys = np.array(state["series"], np.int64)
+        self._keys = keys.copy()
+
+
+def checked_mask(options: Mapping[str, Any] | None, count: int) -> np.ndarray:
+    """The option `reset_mask` of so many rows, bool [count]; without it all of them.
+
+    Raises:
+        ConfigError: another type or shape.
+    """
+    mask = np.asarray((options or {}).get(MASK, np.ones(count, dtype=bool)))
+    if mask.shape != (count,) or mask.dtype != np.bool_:
+        raise ConfigError(f"reset_mask must be bool of shape ({count},), got {mask.dtype} {mask.shape}")
+    return mask
+
+
+def checked_seeds(seeds: Sequence[int | None] | np.ndarray | None, count: int, rows: str) -> list[int | None]:
+    """One seed for each of `count` rows, as Python's numbers; None for those whose games go on.
+
+    Raises:
+        ConfigError: more or fewer.
+    """
+    given = [None] * count if seeds is None else list(seeds)
+    if len(given) != count:
+        raise ConfigError(f"{len(given)} seeds for {count} {rows}; give one number or one for each")
+    return [int(seed) if isinstance(seed, np.integer) else seed for seed in given]

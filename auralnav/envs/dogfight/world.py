@@ -12,7 +12,13 @@ import numpy as np
 
 from auralnav.envs.dogfight import cpu
 from auralnav.envs.dogfight import layout as at
-from auralnav.envs.dogfight.checks import checked_actions, checked_scalars, checked_sizes, checked_snapshot
+from auralnav.envs.dogfight.checks import (
+    checked_actions,
+    checked_scalars,
+    checked_sizes,
+    checked_snapshot,
+    team_rows,
+)
 from auralnav.envs.dogfight.crew import CREW
 from auralnav.envs.dogfight.scripts import SCRIPTS
 from auralnav.errors import ConfigError, did_you_mean
@@ -68,9 +74,7 @@ class DogfightWorld:
         self.device = device
         self.cuda = cuda_backend(device)
         state = np.zeros((self.num_worlds, at.ROWS, at.SLOTS), np.float32)
-        slots = np.arange(at.SLOTS)
-        first, both = self.sizes[:, :1], self.sizes.sum(1, keepdims=True)
-        state[:, at.TEAM] = np.where(slots < first, 0, np.where(slots < both, 1, -1))
+        state[:, at.TEAM] = team_rows(self.sizes)
         state[:, at.SKILL] = 1.0
         self.state = self._put(state)
         self.clock = self._put(np.zeros((self.num_worlds, 4), np.int64))
@@ -203,12 +207,14 @@ class DogfightWorld:
         return {name: self._get(getattr(self, name)) for name in ARRAYS}
 
     def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
-        """Go back to a snapshot of a world of the same size.
+        """Go back to a snapshot of worlds of the same teams; one that is refused changes nothing.
 
         Raises:
-            ConfigError: an array is missing, of another shape or not finite.
+            ConfigError: an array is missing, of another shape, not finite or out of bounds, or the teams are others.
         """
         checked = checked_snapshot(snapshot, {name: getattr(self, name) for name in ARRAYS})
+        if not np.array_equal(checked[0][:, at.TEAM], team_rows(self.sizes)):
+            raise ConfigError("the snapshot is of other teams; restore it where teams= is what it was there")
         with self._on_host(*ARRAYS) as arrays:
             for array, values in zip(arrays, checked, strict=True):
                 array[...] = values

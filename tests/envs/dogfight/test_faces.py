@@ -9,6 +9,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from auralnav.envs.dogfight import layout as at
+from auralnav.envs.dogfight import scoring
 from auralnav.envs.dogfight.env import DogfightEnv
 from auralnav.envs.dogfight.games import DogfightGames
 from auralnav.envs.dogfight.scoring import score_games, score_ships
@@ -138,6 +139,46 @@ def test_a_function_can_fly_the_other_team_and_sees_itself_first() -> None:
     assert np.array_equal(env.games.observation(team=1), before)
 
 
+def returns(actions: np.ndarray | list | None):
+    """An opponent that lets its two ships do this."""
+    return lambda observation: actions
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 3), (3, 6)])
+def test_an_opponents_actions_come_in_either_shape_and_any_integers(shape: tuple) -> None:
+    for own, theirs in (("int64", "uint64"), ("uint8", "int32")):
+        games = DogfightGames(DogfightSettings(teams=(1, 2), opponent=returns(np.ones(shape, theirs))), 3)
+        games.step(np.zeros((3, 3), own))
+        assert games.world.actions[:, :3].sum((1, 2)).tolist() == [6, 6, 6]
+        with pytest.raises(ActionError, match="actions are float64, not integers"):
+            games.step(np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("actions", "words"),
+    [
+        (np.zeros((1, 1, 3), int), r"actions are \(1, 1, 3\), not \(1, 2, 3\)"),
+        (np.zeros((1, 3, 3), int), r"actions are \(1, 3, 3\), not"),
+        (np.zeros((2, 3), int), r"actions are \(2, 3\), not"),
+        (np.zeros((1, 5), int), r"actions are \(1, 5\), not"),
+        (np.zeros((1, 2, 3)), "float64, not integers"),
+        (np.zeros((1, 2, 3), bool), "bool, not integers"),
+        ([[[0, 0, 0], [0, 0]]], "no array of actions"),
+        (None, r"actions are \(\), not"),
+        (np.full((1, 2, 3), -1), "power=-1 is outside its classes"),
+    ],
+    ids=str,
+)
+def test_what_an_opponent_may_not_return(actions: np.ndarray, words: str) -> None:
+    env = DogfightEnv(teams=(2, 2), opponent=returns(actions))
+    env.reset(seed=0)
+    before = env.state()
+    with pytest.raises(ActionError, match=f"^opponent: .*{words}") as raised:
+        env.step(np.zeros(6, np.int64))
+    assert "\n" not in str(raised.value)
+    assert all(np.array_equal(before[name], value) for name, value in env.state().items())
+
+
 # Rows of ships --------------------------------------------------------------------------------------------------
 
 
@@ -148,7 +189,7 @@ def test_rows_of_ships_are_the_game_from_every_seat(observation: str) -> None:
     assert isinstance(rows, ShipsVectorEnv) and rows.num_envs == 6
     mine, _ = rows.reset(seed=3)
     theirs, _ = games.reset(seed=3)
-    rng = np.random.default_rng(0)
+    rng, some_died = np.random.default_rng(0), False
     for _ in range(300):
         if observation == "flat":
             assert np.array_equal(mine[::3], theirs), "the first seat is the team's"
@@ -163,6 +204,25 @@ def test_rows_of_ships_are_the_game_from_every_seat(observation: str) -> None:
         for row, game in zip((rewards, terminated, truncated), others, strict=True):
             assert np.array_equal(row, np.repeat(game, 3))
         assert np.array_equal(info["reward/win"], np.repeat(other_info["reward/win"], 3))
+        living = games.games.world.state[:, at.HEALTH, :3] > 0
+        assert np.array_equal(info["alive"], living.ravel()) and info["_alive"].all()
+        some_died |= not living.all()
+    assert some_died, "and who is dead is seen in the infos"
+
+
+def test_a_reset_tells_as_much_as_a_step() -> None:
+    games, rows = make_vector(2, teams=(3, 1)), make_vector(6, per_ship=True, teams=(3, 1))
+    info = games.reset(seed=0)[1]
+    assert info["ships"].tolist() == [3, 3] and info["enemies"].tolist() == [1, 1]
+    assert info["_ships"].all() and info["_enemies"].all()
+    info = rows.reset(seed=0)[1]
+    assert info["ships"].tolist() == [3] * 6 and info["enemies"].tolist() == [1] * 6 and info["_enemies"].all()
+    assert info["alive"].tolist() == info["_alive"].tolist() == [True] * 6
+    masked = make_vector(2, teams=(3, 1), autoreset_mode=AutoresetMode.DISABLED)
+    masked.reset(seed=0)
+    masked.games.world.state[0, at.HEALTH, :2] = 0.0
+    info = masked.reset(options={"reset_mask": np.array([False, True])})[1]
+    assert info["ships"].tolist() == [1, 3] and info["_ships"].tolist() == [False, True]
 
 
 def test_rows_of_one_game_begin_together() -> None:
@@ -175,8 +235,17 @@ def test_rows_of_one_game_begin_together() -> None:
     assert rows.env.games.world.clock[:, at.CLOCK_EPISODE].tolist() == [0, 1]
     with pytest.raises(ConfigError, match="all rows of a game or none"):
         rows.reset(options={"reset_mask": np.array([False, True, True, True])})
+    with pytest.raises(ConfigError, match=r"reset_mask must be bool of shape \(4,\), got int64 \(4,\)"):
+        rows.reset(options={"reset_mask": np.array([0, 0, 1, 1])})
     with pytest.raises(ConfigError, match="a row for each of the 2 ships"):
         make_vector(3, per_ship=True, teams=(2, 1))
+    with pytest.raises(ConfigError, match="did you mean opponent"):
+        make_vector(4, per_ship=True, oponent="pursuit")
+    for kind in (list, np.array):
+        rows.reset(seed=kind([7, 8, 9, 10]))
+        assert np.array_equal(rows.env.games.observation()[1], alone.reset(seed=9)[0])
+        with pytest.raises(ConfigError, match="2 seeds for 4 rows"):
+            rows.reset(seed=kind([7, 9]))
 
 
 # Bad input ------------------------------------------------------------------------------------------------------
@@ -200,14 +269,37 @@ def test_rows_of_one_game_begin_together() -> None:
         ({"horizon": 0}, "horizon=0"),
         ({"action_repeat": 1.5}, r"action_repeat=1\.5"),
         ({"spread": -1.0}, r"spread=-1\.0"),
+        ({"spread": 1j}, "spread=1j"),
+        ({"rewards": None}, "rewards=None is no mapping"),
+        ({"rewards": ["win"]}, "no mapping"),
+        ({"rewards": 5}, "no mapping"),
+        ({"rewards": {"win": True}}, "win=True is not a finite number"),
+        ({"rewards": {5: 1.0}}, "5 is none of win"),
+        ({"opponent": None}, "opponent=None is no script"),
+        ({"opponent": 5}, "opponent=5 is no script"),
+        ({"opponent": [5]}, "opponent 5 is none of"),
+        ({"opponent": len, "skill": 0.5}, r"skill=0\.5: a function flies the other team"),
+        ({"opponent": len, "skill": (0.5, 1.0)}, "a function flies the other team"),
+        ({"skill": True}, "skill=True is not a probability"),
+        ({"skill": (0.0, 0.5, 1.0)}, "not a probability"),
+        ({"skill": float("nan")}, "not a probability"),
         ({"oponent": "pursuit"}, "did you mean opponent"),
         ({"render_mode": "ansi"}, "render_mode='ansi'"),
     ],
     ids=str,
 )
 def test_arguments_that_cannot_be(kwargs: dict, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=words) as raised:
         DogfightEnv(**kwargs)
+    assert "\n" not in str(raised.value)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    rewards = {"win": np.int64(2), "hit": np.float32(0.5)}
+    given = {"skill": (np.float32(0.25), np.float64(0.5)), "rewards": rewards, "spread": np.float32(1.0)}
+    settings = DogfightSettings.make(given)
+    assert settings.skills == (0.25, 0.5) and settings.scales[:2] == (2.0, 0.5)
+    assert DogfightSettings.make({"skill": np.float16(0.5)}).skills == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -227,13 +319,18 @@ def test_actions_that_cannot_be(action: list, words: str) -> None:
 
 
 def test_what_a_vector_environment_refuses() -> None:
-    with pytest.raises(ConfigError, match="num_envs=0"):
-        DogfightVectorEnv(0)
-    with pytest.raises(ConfigError, match="autoreset_mode"):
-        DogfightVectorEnv(1, autoreset_mode=AutoresetMode.SAME_STEP)
-    env = DogfightVectorEnv(2, autoreset_mode=AutoresetMode.DISABLED, horizon=4)
+    for count in (0, 1.5, "2", True):
+        with pytest.raises(ConfigError, match=f"num_envs={count!r}"):
+            DogfightVectorEnv(count)
+    for mode in (AutoresetMode.SAME_STEP, "SameStep", "foo", None):
+        with pytest.raises(ConfigError, match="autoreset_mode"):
+            DogfightVectorEnv(1, autoreset_mode=mode)
+    assert DogfightVectorEnv(1, autoreset_mode="Disabled").metadata["autoreset_mode"] == AutoresetMode.DISABLED
+    env = DogfightVectorEnv(2, autoreset_mode=AutoresetMode.DISABLED, horizon=4, render_mode="rgb_array")
     with pytest.raises(gym.error.ResetNeeded, match="no games yet"):
         env.step(np.zeros((2, 6), np.int64))
+    with pytest.raises(gym.error.ResetNeeded, match="no games yet"):
+        env.render()
     with pytest.raises(ConfigError, match="3 seeds for 2 worlds"):
         env.reset(seed=[1, 2, 3])
     with pytest.raises(ConfigError, match="reset option 'sources'"):
@@ -244,8 +341,78 @@ def test_what_a_vector_environment_refuses() -> None:
     env.step(np.zeros((2, 6), np.int64))
     with pytest.raises(gym.error.ResetNeeded, match="reset_mask"):
         env.step(np.zeros((2, 6), np.int64))
-    with pytest.raises(ConfigError, match="snapshot holds no"):
-        env.restore({"series": np.zeros(2)})
+
+
+def test_seeds_that_fail_begin_nothing() -> None:
+    env, other = DogfightVectorEnv(3), DogfightVectorEnv(3)
+    with pytest.raises(gym.error.Error):
+        env.reset(seed=[1, -1, 2])
+    with pytest.raises(gym.error.ResetNeeded, match="no games yet"):
+        env.step(np.zeros((3, 6), np.int64))
+    env.reset(seed=[4, 5, 6])
+    before = env.state()
+    with pytest.raises(gym.error.Error):
+        env.reset(seed=[1, -1, 2])
+    assert all(np.array_equal(before[name], value) for name, value in env.state().items())
+    assert np.array_equal(env.games.observation(), other.reset(seed=np.array([4, 5, 6]))[0])
+
+
+def broken_states(state: dict) -> dict[str, dict]:
+    """What a state of an environment is not, by what is wrong with it."""
+    broken = {f"no {name}": {key: value for key, value in state.items() if key != name} for name in state}
+    broken["negative series"] = {**state, "series": state["series"] * 0 - 1}
+    broken["sums of float64"] = {**state, "sums": state["sums"].astype(np.float64)}
+    broken["sums of NaN"] = {**state, "sums": state["sums"] * np.nan}
+    broken["one more world"] = {
+        key: np.concatenate([value, value[:1]]) if isinstance(value, np.ndarray) else value
+        for key, value in state.items()
+    }
+    teams = state["state"].copy()
+    teams[:, at.TEAM, 1] = 1.0
+    broken["other teams"] = {**state, "state": teams}
+    return broken
+
+
+@pytest.mark.parametrize("form", ["single", "vector", "per_ship"])
+def test_a_state_that_is_refused_changes_nothing(form: str) -> None:
+    def played(seed: int):
+        kwargs = {"teams": (2, 1), "horizon": 64}
+        env = DogfightEnv(**kwargs) if form == "single" else make_vector(4, per_ship=form == "per_ship", **kwargs)
+        env.reset(seed=seed)
+        env.action_space.seed(seed)
+        for _ in range(6):
+            env.step(env.action_space.sample())
+        return env
+
+    env, other = played(0), played(1)
+    before = env.state()
+    refused = broken_states(other.state())
+    single, vector = DogfightEnv(teams=(2, 1)), DogfightVectorEnv(1, teams=(2, 1))
+    single.reset(seed=3)
+    vector.reset(seed=3)
+    refused["of one world"] = vector.state()
+    if form == "single":
+        refused["running of another type"] = {**other.state(), "running": 1}
+    else:
+        refused["of a single environment"] = single.state()
+    for what, state in refused.items():
+        with pytest.raises(ConfigError) as raised:
+            env.restore(state)
+        assert "\n" not in str(raised.value), what
+        assert all(np.array_equal(before[name], value) for name, value in env.state().items()), what
+    env.restore(other.state())
+    assert all(np.array_equal(other.state()[name], value) for name, value in env.state().items())
+
+
+@pytest.mark.parametrize(("repeat", "fps"), [(4, 15), (1, 60), (8, 8), (200, 1)])
+def test_pictures_a_second_follow_the_length_of_a_step(repeat: int, fps: int) -> None:
+    for env in (
+        DogfightEnv(action_repeat=repeat),
+        make_vector(2, action_repeat=repeat),
+        make_vector(2, per_ship=True, action_repeat=repeat),
+    ):
+        assert env.metadata["render_fps"] == fps
+    assert DogfightEnv.metadata["render_fps"] == 15
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a CUDA device")
@@ -256,6 +423,8 @@ def test_a_device_that_is_missing_is_said_in_one_line() -> None:
 
 def test_the_names_of_the_terms_are_the_scales() -> None:
     assert tuple(DEFAULT_SCALES) == REWARD_TERMS
+    places = [getattr(scoring, f"TERM_{name.upper()}") for name in REWARD_TERMS]
+    assert places == list(range(len(REWARD_TERMS)))
 
 
 # On a GPU -------------------------------------------------------------------------------------------------------
@@ -267,7 +436,8 @@ def test_the_names_of_the_terms_are_the_scales() -> None:
 def test_on_cuda_it_is_torch_in_and_torch_out_and_the_same_games(observation: str) -> None:
     kwargs = {"teams": (2, 2), "observation": observation, "rewards": ALL_TERMS, "horizon": 80}
     cuda, cpu = (DogfightVectorEnv(32, device=device, **kwargs) for device in ("cuda", "cpu"))
-    seen, expected = cuda.reset(seed=0)[0], cpu.reset(seed=0)[0]
+    (seen, begun), expected = cuda.reset(seed=0), cpu.reset(seed=0)[0]
+    assert all(torch.is_tensor(value) and value.is_cuda for value in begun.values())
     rng = np.random.default_rng(0)
     for _ in range(25):
         for key in expected if isinstance(expected, dict) else [...]:
@@ -279,5 +449,6 @@ def test_on_cuda_it_is_torch_in_and_torch_out_and_the_same_games(observation: st
         for mine, theirs in zip(rest, others, strict=True):
             np.testing.assert_allclose(mine.float().cpu().numpy(), theirs, atol=1e-3)
         assert np.array_equal(info["ships"].cpu().numpy(), other_info["ships"])
+        assert all(value.is_cuda for key, value in info.items() if key != "episode_metrics")
     with pytest.raises(ActionError, match="integer tensors"):
         cuda.step(actions)

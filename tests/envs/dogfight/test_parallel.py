@@ -46,6 +46,25 @@ def test_the_horizon_cuts_everybody_off() -> None:
     assert all(truncated.values()) and not any(terminated.values()) and set(rewards.values()) == {0.0}
 
 
+def test_who_dies_at_the_horizon_terminates_and_the_others_are_cut_off() -> None:
+    env = DogfightParallelEnv(horizon=4)
+    env.reset(seed=0)
+    env.world.state[0, at.HEALTH, 1] = 0.0
+    _, rewards, terminated, truncated, _ = env.step({agent: np.zeros(3, np.int64) for agent in env.agents})
+    assert terminated == {"red_0": False, "red_1": True, "blue_0": False, "blue_1": False}
+    assert truncated == {agent: not ended for agent, ended in terminated.items()}
+    assert env.agents == [] and set(rewards.values()) == {0.0}
+
+
+def test_who_dies_in_the_deciding_step_shares_in_what_it_decides() -> None:
+    env = DogfightParallelEnv(rewards={"hit": 0.0})
+    env.reset(seed=0)
+    env.world.state[0, at.HEALTH, 1:4] = 0.0
+    _, rewards, terminated, truncated, _ = env.step({agent: np.zeros(3, np.int64) for agent in env.agents})
+    assert all(terminated.values()) and not any(truncated.values())
+    assert rewards == {"red_0": 1.0, "red_1": 1.0, "blue_0": -1.0, "blue_1": -1.0}
+
+
 @pytest.mark.parametrize("observation", ["flat", "factorised"])
 def test_the_first_ship_sees_what_a_lone_agent_sees_and_its_enemy_the_same_the_other_way_round(observation) -> None:
     env, alone = DogfightParallelEnv(teams=(1, 1), observation=observation), DogfightEnv(
@@ -80,8 +99,11 @@ def test_there_is_no_opponent_to_choose(name: str) -> None:
 
 
 def test_pictures_are_drawn_without_a_screen() -> None:
-    env = DogfightParallelEnv(render_mode="rgb_array")
+    env = DogfightParallelEnv(render_mode="rgb_array", action_repeat=2, spread=3.0)
+    assert env.metadata["render_fps"] == 30 and DogfightParallelEnv.metadata["render_fps"] == 15
     env.reset(seed=0)
+    assert env._recorder is not None and env._recorder.settings == {"spread": 3.0}
+    assert env._recorder.names == ("red_0", "red_1", "blue_0", "blue_1")
     picture = env.render()
     assert picture is not None and picture.dtype == np.uint8 and picture.std() > 1
     assert DogfightParallelEnv().render() is None
