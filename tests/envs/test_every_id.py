@@ -22,6 +22,8 @@ AURAL = [id_ for id_ in IDS if id_.startswith("AuralNav")]
 FIGHTS = [id_ for id_ in IDS if id_.startswith("Dogfight")]
 assert {*AURAL, *FIGHTS} == {*IDS}
 
+LIGHT = {id_: {"obs_mode": "cues"} if id_ in AURAL else {} for id_ in IDS}
+"""Arguments with which little is computed."""
 WHOLE = {id_: {"obs_mode": "all"} if id_ in AURAL else {"observation": "factorised"} for id_ in IDS}
 """Arguments with which an environment shows all that it can."""
 FORMS = [
@@ -194,13 +196,47 @@ def test_pickle_and_headless_pictures(id_: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_gymnasium_vector_modes_run_unmodified(mode: str) -> None:
-    envs = gym.make_vec("AuralNav-v0", num_envs=2, vectorization_mode=mode, obs_mode="cues")
-    first, _ = envs.reset(seed=0)
-    assert first["cues"].shape[0] == 2
+@pytest.mark.parametrize("id_", IDS)
+def test_gymnasium_vector_modes_are_the_native_one(id_: str, mode: str) -> None:
+    envs = gym.make_vec(id_, num_envs=2, vectorization_mode=mode, **LIGHT[id_])
+    native = gym.make_vec(id_, num_envs=2, vectorization_mode="vector_entry_point", **LIGHT[id_])
+    assert envs.observation_space == native.observation_space and envs.action_space == native.action_space
+    assert equal(envs.reset(seed=0)[0], native.reset(seed=0)[0])
+    envs.action_space.seed(0)
     for _ in range(3):
-        observation, *_ = envs.step(envs.action_space.sample())
-    assert np.isfinite(observation["cues"]).all()
+        actions = envs.action_space.sample()
+        mine, theirs = envs.step(actions), native.step(actions)
+        assert equal(mine[0], theirs[0])
+        assert all(np.array_equal(a, b) for a, b in zip(mine[1:4], theirs[1:4], strict=True))
+    envs.close()
+    native.close()
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_disabled_autoreset_is_single_environments_that_are_reset(id_: str) -> None:
+    count, kwargs = 3, {**LIGHT[id_], **SHORT[id_]}
+    envs = gym.make_vec(
+        id_, num_envs=count, vectorization_mode="vector_entry_point", autoreset_mode=AutoresetMode.DISABLED, **kwargs
+    )
+    singles = [make(id_, **kwargs) for _ in range(count)]
+    batch, _ = envs.reset(seed=[21, 5, 13])
+    alone = [env.reset(seed=seed)[0] for env, seed in zip(singles, (21, 5, 13), strict=True)]
+    drawn = iter(some_actions(id_, 30 * count, 4))
+    for step in range(30):  # two episodes end
+        assert all(equal(row(batch, i), alone[i]) for i in range(count))
+        actions = np.stack([next(drawn) for _ in range(count)])
+        batch, rewards, terminated, truncated, _ = envs.step(actions)
+        over = np.zeros(count, dtype=bool)
+        for i, env in enumerate(singles):
+            alone[i], reward, done, cut, _ = env.step(actions[i])
+            assert (rewards[i], terminated[i], truncated[i]) == (reward, done, cut)
+            over[i] = done or cut
+        assert all(equal(row(batch, i), alone[i]) for i in range(count)), "the terminal observation too"
+        over |= step == 5  # one may begin anew in the middle of an episode
+        if over.any():
+            batch, _ = envs.reset(seed=None if step % 2 else [None] * count, options={"reset_mask": over})
+            for i in np.flatnonzero(over):
+                alone[i], _ = singles[i].reset(seed=None)
     envs.close()
 
 
@@ -225,19 +261,30 @@ def test_disabled_autoreset_resets_by_mask_only() -> None:
     assert observation["agent_info"][1, 3] == 1.0 and observation["agent_info"][0, 3] == 0.0
 
 
-def test_vector_state_restores() -> None:
-    envs = gym.make_vec(
-        "AuralNav-v0", num_envs=3, vectorization_mode="vector_entry_point", obs_mode="cues", horizon=5
+@pytest.mark.parametrize(
+    ("id_", "kwargs"), [*((id_, {}) for id_ in IDS), *((id_, {"per_ship": True}) for id_ in FIGHTS)], ids=str
+)
+def test_vector_state_restores(id_: str, kwargs: dict) -> None:
+    made = {**LIGHT[id_], **SHORT[id_], **kwargs}
+    envs, other = (
+        gym.make_vec(id_, num_envs=4, vectorization_mode="vector_entry_point", **made) for _ in range(2)
     )
     envs.reset(seed=1)
-    actions = np.random.default_rng(0).integers(0, 4, (12, 3))
-    for row in actions[:5]:
-        envs.step(row)
-    states = envs.unwrapped.state()
-    first = [envs.step(row)[0] for row in actions[5:]]
-    envs.unwrapped.restore(states)
-    second = [envs.step(row)[0] for row in actions[5:]]
-    assert all(equal(a, b) for a, b in zip(first, second, strict=True))
+    other.reset(seed=2)
+    envs.action_space.seed(0)
+    actions = [envs.action_space.sample() for _ in range(32)]
+    for given in actions[:16]:  # into the second episode of each world, and the rest into the third
+        envs.step(given)
+    states = pickle.loads(pickle.dumps(envs.unwrapped.state()))
+    first = [envs.step(given) for given in actions[16:]]
+    for again in (envs, other):
+        again.unwrapped.restore(states)
+        for given, before in zip(actions[16:], first, strict=True):
+            after = again.step(given)
+            assert equal(before[0], after[0])
+            assert all(np.array_equal(a, b) for a, b in zip(before[1:4], after[1:4], strict=True))
+    envs.close()
+    other.close()
 
 
 @pytest.mark.parametrize("ends", ["found", "horizon"])
