@@ -10,14 +10,11 @@ import numpy as np
 from auralnav.agents.evaluate import PolicyAgent, load_policy_agent
 from auralnav.agents.sb3_env import find_spec, make_worlds, rows_per_episode
 from auralnav.envs.dogfight.observe import Observer
-from auralnav.envs.dogfight.scripts import SCRIPTS
+from auralnav.envs.dogfight.scripts import FLYING
 from auralnav.envs.dogfight.ships import ShipsVectorEnv
 from auralnav.envs.dogfight.views import flat_columns, ship_order, team_order
 from auralnav.envs.dogfight.world import DogfightWorld
 from auralnav.errors import ConfigError, did_you_mean
-
-FLYING = tuple(name for name in SCRIPTS if name != "actions")
-"""Scripts that fly."""
 
 
 class Pilot(Protocol):
