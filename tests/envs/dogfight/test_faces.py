@@ -139,8 +139,8 @@ def test_a_function_can_fly_the_other_team_and_sees_itself_first() -> None:
     assert np.array_equal(env.games.observation(team=1), before)
 
 
-def returns(actions: np.ndarray | list | None):
-    """An opponent that lets its two ships do this."""
+def returns(actions):
+    """An opponent that lets its ships do this."""
     return lambda observation: actions
 
 
@@ -452,3 +452,27 @@ def test_on_cuda_it_is_torch_in_and_torch_out_and_the_same_games(observation: st
         assert all(value.is_cuda for key, value in info.items() if key != "episode_metrics")
     with pytest.raises(ActionError, match="integer tensors"):
         cuda.step(actions)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this torch sees no GPU")
+def test_on_cuda_a_function_flies_the_other_team_and_states_are_checked() -> None:
+    kwargs = {"teams": (1, 2), "device": "cuda"}
+    for theirs in (torch.ones((3, 2, 3), dtype=torch.int32, device="cuda"), np.ones((3, 6), np.int64)):
+        env = DogfightVectorEnv(3, opponent=returns(theirs), **kwargs)
+        env.reset(seed=0)
+        before = env.state()
+        env.step(torch.zeros((3, 3), dtype=torch.int64, device="cuda"))
+        after = env.state()
+        assert after["actions"][:, :3].sum((1, 2)).tolist() == [6, 6, 6]
+        for refused in broken_states(before).values():
+            with pytest.raises(ConfigError):
+                env.restore(refused)
+        assert all(np.array_equal(after[name], value) for name, value in env.state().items())
+        env.restore(before)
+        assert all(np.array_equal(before[name], value) for name, value in env.state().items())
+    for theirs in (torch.ones((3, 2, 3), device="cuda"), torch.ones((3, 1, 3), dtype=torch.int32, device="cuda"), None):
+        env = DogfightVectorEnv(3, opponent=returns(theirs), **kwargs)
+        env.reset(seed=0)
+        with pytest.raises(ActionError, match="^opponent: "):
+            env.step(torch.zeros((3, 3), dtype=torch.int64, device="cuda"))
