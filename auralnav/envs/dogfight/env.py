@@ -115,8 +115,8 @@ class DogfightEnv(gym.Env[Any, np.ndarray]):
         Raises:
             ConfigError: options, of which there are none.
         """
-        super().reset(seed=seed)
         refuse_options(options)
+        super().reset(seed=seed)
         if seed is not None or self._key < 0:
             self._key = draw_key(self.np_random)
             self.games.begin(_ALL, np.array([self._key]))

@@ -318,6 +318,17 @@ def test_actions_that_cannot_be(action: list, words: str) -> None:
         env.step(np.array(action))
 
 
+def test_an_option_that_is_refused_leaves_the_seed_alone() -> None:
+    env, other = DogfightEnv(), DogfightEnv()
+    for each in (env, other):
+        each.reset(seed=1)
+    before = env.np_random.bit_generator.state
+    with pytest.raises(ConfigError, match="reset option 'sources'"):
+        env.reset(seed=2, options={"sources": 1})
+    assert env.np_random.bit_generator.state == before
+    assert np.array_equal(env.reset()[0], other.reset()[0])
+
+
 def test_what_a_vector_environment_refuses() -> None:
     for count in (0, 1.5, "2", True):
         with pytest.raises(ConfigError, match=f"num_envs={count!r}"):
@@ -474,5 +485,5 @@ def test_on_cuda_a_function_flies_the_other_team_and_states_are_checked() -> Non
     for theirs in (torch.ones((3, 2, 3), device="cuda"), torch.ones((3, 1, 3), dtype=torch.int32, device="cuda"), None):
         env = DogfightVectorEnv(3, opponent=returns(theirs), **kwargs)
         env.reset(seed=0)
-        with pytest.raises(ActionError, match="^opponent: "):
+        with pytest.raises(ActionError, match=r"^opponent: "):
             env.step(torch.zeros((3, 3), dtype=torch.int64, device="cuda"))
