@@ -15,7 +15,7 @@ import numpy as np
 
 from auralnav.benchmarks.measure import Report, measure
 from auralnav.benchmarks.records import SpeedRecord
-from auralnav.benchmarks.timing import Peer, count_for
+from auralnav.benchmarks.timing import Peer, check_effort, count_for
 from auralnav.envs.dogfight import layout as at
 from auralnav.envs.dogfight.observe import Observer
 from auralnav.envs.dogfight.world import DogfightWorld
@@ -45,8 +45,7 @@ def dogfight_speed(seconds: float = 2.0, rounds: int = 5, report: Report | None 
     """
     from numba import cuda
 
-    if seconds <= 0 or rounds < 1:  # before the peers are warmed up, which takes a while
-        raise ValueError(f"seconds must be > 0 and rounds >= 1, not {seconds} and {rounds}")
+    check_effort(seconds, rounds)  # before the peers are warmed up, which takes a while
     threads = DogfightWorld().threads
     left_out: dict[str, str] = {}
     peers, words, comparisons, settings = cpu_peers(threads)

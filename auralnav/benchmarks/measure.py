@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from auralnav.benchmarks.records import Measurement, Ratio, SpeedRecord
-from auralnav.benchmarks.timing import Peer, median_ratio, take_turns
+from auralnav.benchmarks.timing import Peer, check_effort, median_ratio, take_turns
 
 Report = Callable[[str, int, int], None]
 
@@ -42,8 +42,7 @@ def measure(
     Raises:
         ValueError: a time that is not positive, or no rounds.
     """
-    if seconds <= 0 or rounds < 1:
-        raise ValueError(f"seconds must be > 0 and rounds >= 1, not {seconds} and {rounds}")
+    check_effort(seconds, rounds)
     load = os.getloadavg()[0]
     collected: dict[str, list[float]] = {}
     turns = len(peers) * rounds

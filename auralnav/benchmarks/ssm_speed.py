@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from auralnav.benchmarks.measure import Report, measure
 from auralnav.benchmarks.records import SpeedRecord
 from auralnav.benchmarks.ssm_cuda import Contents, cuda_peers
-from auralnav.benchmarks.timing import Peer, count_for
+from auralnav.benchmarks.timing import Peer, check_effort, count_for
 from auralnav.policies.ssm.backends import missing
 from auralnav.policies.ssm.cores import parameter_count
 from auralnav.policies.ssm.layer import SSMLayer
@@ -45,8 +45,7 @@ def ssm_speed(seconds: float = 0.5, rounds: int = 5, report: Report | None = Non
     Raises:
         ValueError: for a time that is not positive or no rounds.
     """
-    if seconds <= 0 or rounds < 1:  # before the peers are warmed up, which takes a while
-        raise ValueError(f"seconds must be > 0 and rounds >= 1, not {seconds} and {rounds}")
+    check_effort(seconds, rounds)  # before the peers are warmed up, which takes a while
     torch.set_num_threads(1)
     torch.manual_seed(0)
     peers: list[Peer] = []

@@ -18,6 +18,16 @@ class Peer:
     run: Run
 
 
+def check_effort(seconds: float, rounds: int) -> None:
+    """Refuse a time that is not positive, or no rounds.
+
+    Raises:
+        ValueError: for either.
+    """
+    if seconds <= 0 or rounds < 1:
+        raise ValueError(f"seconds must be > 0 and rounds >= 1, not {seconds} and {rounds}")
+
+
 def take_turns(peers: Sequence[Peer], seconds: float, rounds: int) -> Iterator[tuple[str, dict[str, float]]]:
     """Run each peer for `seconds`, round after round, and yield (peer's name, its figures) after each turn.
 
