@@ -81,8 +81,9 @@ def dogfight_teams(env_id: str) -> tuple[int, int] | None:
 
     for entry in ENTRIES:
         if entry.id == env_id and entry.entry_point.startswith("auralnav.envs.dogfight"):
-            own, other = entry.kwargs.get("teams", (2, 2))
-            return int(own), int(other)
+            from auralnav.envs.dogfight.settings import teams_of
+
+            return teams_of(entry.kwargs)
     return None
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from auralnav.agents.evaluate import PolicyAgent, load_policy_agent
 from auralnav.agents.sb3_env import find_spec, make_worlds, rows_per_episode
-from auralnav.envs.dogfight.observe import Observer
+from auralnav.envs.dogfight.observe import FACTORS, Observer
 from auralnav.envs.dogfight.scripts import FLYING
 from auralnav.envs.dogfight.ships import ShipsVectorEnv
-from auralnav.envs.dogfight.views import flat_columns, ship_order, team_order
+from auralnav.envs.dogfight.vector import DogfightVectorEnv
+from auralnav.envs.dogfight.views import Seats, ship_order, team_order
 from auralnav.envs.dogfight.world import DogfightWorld
 from auralnav.errors import ConfigError, did_you_mean
 
@@ -76,12 +77,13 @@ class PolicyPilot:
         if not find_spec(env.id).id.startswith("Dogfight"):
             raise ConfigError(f"{self.name}: trained on {env.id}, not on a dogfight")
         self._worlds = make_worlds(env, rows_per_episode(env))
-        self._settings = settings = self._worlds.unwrapped.settings  # type: ignore[attr-defined]
+        worlds = cast(DogfightVectorEnv | ShipsVectorEnv, self._worlds.unwrapped)
+        self._settings = settings = worlds.settings
         self.ships, other = settings.teams
         if self.ships != other:
             raise ConfigError(f"{self.name}: trained for {self.ships} against {other}; a league wants equal teams")
         self._flat = settings.observation == "flat"
-        self._seats = self.ships if isinstance(self._worlds.unwrapped, ShipsVectorEnv) else 0
+        self._seats = self.ships if isinstance(worlds, ShipsVectorEnv) else 0
 
     def begin(self, world: DogfightWorld, sides: np.ndarray, ships: int) -> None:
         """See `Pilot`.
@@ -101,26 +103,17 @@ class PolicyPilot:
             [ship_order(teams, slot) for slot in slots[side]] if self._seats else [team_order(teams, side)]
             for side in (0, 1)
         ]
-        self._orders = np.array(orders)[sides]  # [W, rows, N]
-        self._columns = np.array([[flat_columns(order) for order in rows] for rows in orders])[sides]  # [W, rows, F]
+        self._view = Seats(np.array(orders)[sides], self._flat)
         self._start = np.ones(len(sides) * max(self._seats, 1), bool)
         self.agent.attach(self._worlds)
         self.agent.reset(len(self._start))
 
     def act(self, observer: Observer) -> np.ndarray:
         """See `Pilot`."""
-        worlds = np.arange(len(self._orders))[:, None, None]
-        seen: Any
-        if self._flat:
-            seen = observer.flatten()[worlds, self._columns].reshape(len(self._start), -1)
-        else:
-            intrinsic, edges = observer.observe()
-            own = intrinsic[worlds, self._orders]
-            pairs = edges[worlds[..., None], self._orders[..., :, None], self._orders[..., None, :]]
-            seen = {"intrinsic": own.reshape(-1, *own.shape[2:]), "edges": pairs.reshape(-1, *pairs.shape[2:])}
-        actions = self.agent.act(seen, self._start)
+        seen: Any = observer.flatten() if self._flat else dict(zip(FACTORS, observer.observe(), strict=True))
+        actions = self.agent.act(self._view(seen), self._start)
         self._start = np.zeros_like(self._start)
-        return actions.reshape(len(self._orders), self.ships, 3)
+        return actions.reshape(-1, self.ships, 3)
 
 
 def find_pilot(text: str) -> Pilot:

@@ -160,7 +160,7 @@ class DogfightSession:
         recorder = GameRecorder(
             self.names, seed=seed, horizon=world.horizon, settings={"spread": world.spread, "pace": self.pace}
         )
-        recorder.add(world.state[0], world.clock[0], world.actions[0])
+        recorder.take(world)
         controls = Controls()
         with Live(self._picture(recorder), console=self.console, auto_refresh=False) as live:
             try:
@@ -172,7 +172,7 @@ class DogfightSession:
                     world.decide()
                     for _ in range(world.action_repeat):
                         world.tick(first=True)
-                        recorder.add(world.state[0], world.clock[0], world.actions[0])
+                        recorder.take(world)
                     live.update(self._picture(recorder), refresh=True)
             except KeyboardInterrupt:
                 pass  # Ctrl-C is another q: what was recorded is kept

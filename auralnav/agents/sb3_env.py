@@ -250,8 +250,9 @@ def rows_per_episode(config: AudioEnvConfig) -> int:
     """Rows of the worlds that show one episode: a dogfight `per_ship` has one for each ship of the team."""
     if config.is_aural or not config.kwargs.get("per_ship"):
         return 1
-    teams = {**find_spec(config.id).kwargs, **config.kwargs}.get("teams", (2, 2))
-    return int(teams[0])
+    from auralnav.envs.dogfight.settings import teams_of
+
+    return teams_of({**find_spec(config.id).kwargs, **config.kwargs})[0]
 
 
 def make_vector_adapter(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 
 from auralnav.errors import MissingDependencyError
+
+_log = logging.getLogger(__name__)
 
 
 class Window:
@@ -76,3 +79,40 @@ class Window:
         if self._root is not None:
             self._root.destroy()
         self._root = self._label = self._picture = None
+
+
+class HumanView:
+    """What `render_mode="human"` shows, in a window that opens with the first picture.
+
+    A machine without a screen runs the episode all the same, and says once why nothing is seen.
+
+    Args:
+        title: of the window.
+
+    Attributes:
+        headless: there is no screen, so nothing need be drawn.
+    """
+
+    def __init__(self, title: str = "AuralNav") -> None:
+        self.headless = False
+        self._title = title
+        self._window: Window | None = None
+
+    def show(self, picture: np.ndarray) -> None:
+        """Show a picture, uint8 [H, W, 3]."""
+        if self._window is None:
+            self._window = Window(self._title)
+        try:
+            self._window.show(picture)
+        except MissingDependencyError as problem:
+            self.headless = True
+            _log.warning("%s", problem)
+
+    def close(self) -> None:
+        """Close the window, if one is open."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_window": None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,9 +16,10 @@ from auralnav.envs.audio.rng_state import generator_from, generator_state
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.walks import REWARD_TERMS
 from auralnav.envs.audio.world import AudioWorld
-from auralnav.errors import ConfigError, MissingDependencyError
+from auralnav.envs.window import HumanView
+from auralnav.envs.worlds import draw_seed
+from auralnav.errors import ConfigError
 
-_log = logging.getLogger(__name__)
 _ROOM = np.zeros(1, dtype=np.int64)  # the only room of a group of one
 
 
@@ -110,8 +110,7 @@ class AudioEnv(gym.Env[Any, Any]):
         self.group = WorldGroup(self.settings, self.bank, 1)
         self.world = self.group.worlds[0]
         self._terms = [f"reward/{name}" for name in REWARD_TERMS[self.settings.reward]]
-        self._window: Any = None
-        self._headless = False
+        self._view = HumanView("AuralNav")
         self._running = False
 
     def reset(
@@ -163,23 +162,14 @@ class AudioEnv(gym.Env[Any, Any]):
         if self.render_mode is None:
             gym.logger.warn("render() needs render_mode='rgb_array' or 'human' in gym.make")
             return None
+        if self._view.headless:
+            return None
         from auralnav.envs.audio.render import draw_scene
 
         picture = draw_scene(self.scene())
         if self.render_mode == "rgb_array":
             return picture
-        if self._headless:
-            return None
-        if self._window is None:
-            from auralnav.envs.window import Window
-
-            self._window = Window()
-        try:
-            self._window.show(picture)
-        except MissingDependencyError as problem:
-            # A machine without a screen runs the episode all the same, and says once why nothing is seen.
-            self._headless = True
-            _log.warning("%s", problem)
+        self._view.show(picture)
         return None
 
     def _begun(self) -> AudioWorld:
@@ -190,9 +180,7 @@ class AudioEnv(gym.Env[Any, Any]):
 
     def close(self) -> None:
         """Close the window, if one is open."""
-        if self._window is not None:
-            self._window.close()
-            self._window = None
+        self._view.close()
 
     def scene(self) -> dict[str, Any]:
         """What the top view shows: plan, agent, sources, trail, sound."""
@@ -222,11 +210,3 @@ class AudioEnv(gym.Env[Any, Any]):
         self.world.restore(state)
         self._np_random = generator_from(state)
         self._running = not self.world.over
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_window": None}
-
-
-def draw_seed(rng: np.random.Generator) -> int:
-    """The seed of the next episode."""
-    return int(rng.integers(2**62))

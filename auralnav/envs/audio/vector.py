@@ -21,13 +21,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from auralnav.envs.acoustics.soundbank import open_bank
-from auralnav.envs.audio.env import AudioEnv, draw_seed
+from auralnav.envs.audio.env import AudioEnv
 from auralnav.envs.audio.episode import checked_options
 from auralnav.envs.audio.group import WorldGroup
 from auralnav.envs.audio.observe import Observer
 from auralnav.envs.audio.rng_state import generator_from, generator_state
 from auralnav.envs.audio.settings import AudioSettings
 from auralnav.envs.audio.walks import REWARD_TERMS
+from auralnav.envs.worlds import MASK, Seeds, checked_mask, checked_seeds, draw_seed
 from auralnav.errors import ConfigError
 
 _CHUNK = 16  # most worlds rendered by one call: enough to seldom need the GIL, few enough to stay in the cache
@@ -100,16 +101,12 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
     def reset(
         self,
         *,
-        seed: int | Sequence[int | None] | None = None,
+        seed: Seeds = None,
         options: Mapping[str, Any] | None = None,
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Begin episodes in all worlds, or in those of `options["reset_mask"]`; other options as in AudioEnv."""
-        rest = dict(options or {})
-        mask = np.asarray(rest.pop("reset_mask", np.ones(self.num_envs, dtype=bool)))
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ConfigError(
-                f"reset_mask must be bool of shape ({self.num_envs},), got {mask.dtype} {mask.shape}"
-            )
+        mask = checked_mask(options, self.num_envs)
+        rest = {name: value for name, value in (options or {}).items() if name != MASK}
         if not self._started and not mask.all():
             raise error.ResetNeeded("the first reset must reset every world")
         fixed = checked_options(rest, self.settings)
@@ -264,15 +261,8 @@ class AudioVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
 
     # Workers ----------------------------------------------------------------------------------------------
 
-    def _seed(self, seed: int | Sequence[int | None] | None, mask: np.ndarray) -> None:
-        if isinstance(seed, (int, np.integer)):
-            seeds: Sequence[int | None] = [int(seed) + i for i in range(self.num_envs)]
-        else:
-            seeds = [None] * self.num_envs if seed is None else list(seed)
-        if len(seeds) != self.num_envs:
-            raise ConfigError(
-                f"{len(seeds)} seeds for {self.num_envs} worlds; give one number or one a world"
-            )
+    def _seed(self, seed: Seeds, mask: np.ndarray) -> None:
+        seeds = checked_seeds(seed, self.num_envs)
         if not self._rngs:
             self._rngs = [seeding.np_random(s)[0] for s in seeds]
             return

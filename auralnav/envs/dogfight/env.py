@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +11,10 @@ import numpy as np
 from auralnav.envs.dogfight.games import DogfightGames
 from auralnav.envs.dogfight.settings import REWARD_TERMS, DogfightSettings
 from auralnav.envs.dogfight.spaces import action_space, observation_space
-from auralnav.errors import ActionError, ConfigError, MissingDependencyError
+from auralnav.envs.window import HumanView
+from auralnav.envs.worlds import draw_seed
+from auralnav.errors import ActionError, ConfigError
 
-_log = logging.getLogger(__name__)
 _ALL = np.ones(1, dtype=bool)
 _REWARD_KEYS = [f"reward/{name}" for name in REWARD_TERMS]
 STEP_RATE = 15
@@ -104,8 +104,7 @@ class DogfightEnv(gym.Env[Any, np.ndarray]):
         """What takes down the game where there is a render mode (`auralnav.envs.dogfight.recorder`)."""
         self._key = -1
         self._running = False
-        self._window: Any = None
-        self._headless = False
+        self._view = HumanView("Dogfight")
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -118,7 +117,7 @@ class DogfightEnv(gym.Env[Any, np.ndarray]):
         refuse_options(options)
         super().reset(seed=seed)
         if seed is not None or self._key < 0:
-            self._key = draw_key(self.np_random)
+            self._key = draw_seed(self.np_random)
             self.games.begin(_ALL, np.array([self._key]))
         else:
             self.games.begin(_ALL)
@@ -167,11 +166,11 @@ class DogfightEnv(gym.Env[Any, np.ndarray]):
     # Pictures ---------------------------------------------------------------------------------------------
 
     def _record(self, anew: bool = False) -> None:
-        from auralnav.envs.dogfight import pictures
-
         if anew:
-            self.recorder = pictures.new_recorder(self.settings, self.games.names(0), self._key)
-        pictures.record(self.recorder, self.games.world)
+            from auralnav.envs.dogfight.pictures import new_recorder
+
+            self.recorder = new_recorder(self.settings, self.games.names(0), self._key)
+        self.recorder.take(self.games.world)
 
     def render(self) -> np.ndarray | None:
         """The arena, uint8 [H, W, 3] ("rgb_array"), or None after showing it ("human")."""
@@ -180,30 +179,19 @@ class DogfightEnv(gym.Env[Any, np.ndarray]):
             return None
         if self.recorder is None:
             raise gym.error.ResetNeeded("there is no game yet; call reset() first")
-        if self._headless:
+        if self._view.headless:
             return None
         from auralnav.envs.dogfight.pictures import draw_last
 
         picture = draw_last(self.recorder)
         if self.render_mode == "rgb_array":
             return picture
-        if self._window is None:
-            from auralnav.envs.window import Window
-
-            self._window = Window("Dogfight")
-        try:
-            self._window.show(picture)
-        except MissingDependencyError as problem:
-            # A machine without a screen plays the game all the same, and says once why nothing is seen.
-            self._headless = True
-            _log.warning("%s", problem)
+        self._view.show(picture)
         return None
 
     def close(self) -> None:
         """Close the window, if one is open."""
-        if self._window is not None:
-            self._window.close()
-            self._window = None
+        self._view.close()
 
     # State ------------------------------------------------------------------------------------------------
 
@@ -228,14 +216,6 @@ class DogfightEnv(gym.Env[Any, np.ndarray]):
         self._key, self._running = int(series), bool(running)
         if self.render_mode is not None:
             self._record(anew=True)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_window": None}
-
-
-def draw_key(rng: np.random.Generator) -> int:
-    """The key of a series of games."""
-    return int(rng.integers(2**62))
 
 
 def refuse_options(options: Mapping[str, Any] | None, known: tuple[str, ...] = ()) -> None:

@@ -15,6 +15,9 @@ from auralnav.envs.dogfight.observe_rules import EDGE, INTRINSIC, RELATION
 from auralnav.envs.dogfight.world import DogfightWorld
 from auralnav.errors import ConfigError
 
+FACTORS = ("intrinsic", "edges")
+"""What the factorised observation is made of, as `Observer.observe` gives it."""
+
 
 def flat_size(ships: int) -> int:
     """Numbers in the flat observation of that many ships."""

@@ -11,14 +11,15 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 
 from auralnav.envs.dogfight import layout as at
-from auralnav.envs.dogfight.env import RENDER_MODES, STEP_RATE, draw_key
-from auralnav.envs.dogfight.observe import Observer
+from auralnav.envs.dogfight.env import RENDER_MODES, STEP_RATE
+from auralnav.envs.dogfight.observe import FACTORS, Observer
 from auralnav.envs.dogfight.recorder import GameRecorder
 from auralnav.envs.dogfight.scoring import score_ships
 from auralnav.envs.dogfight.settings import REWARD_TERMS, DogfightSettings
 from auralnav.envs.dogfight.spaces import action_space, observation_space
-from auralnav.envs.dogfight.views import flat_columns, ship_order
+from auralnav.envs.dogfight.views import Seats, ship_order
 from auralnav.envs.dogfight.world import DogfightWorld
+from auralnav.envs.worlds import draw_seed
 from auralnav.errors import ActionError, ConfigError, MissingDependencyError
 
 try:
@@ -69,8 +70,8 @@ class DogfightParallelEnv(ParallelEnv[str, Any, np.ndarray]):
         self.observer = Observer(self.world)
         self.possible_agents = [f"{TEAMS[team]}_{i}" for team in (0, 1) for i in range(made.teams[team])]
         self.agents: list[str] = []
-        self._orders = [ship_order(made.teams, slot) for slot in range(made.ships)]
-        self._columns = [flat_columns(order) for order in self._orders]
+        orders = np.array([ship_order(made.teams, slot) for slot in range(made.ships)])
+        self._seats = Seats(orders, made.observation == "flat")
         self.observation_spaces: dict[str, spaces.Space] = {}
         self.action_spaces: dict[str, spaces.Space] = {}
         for agent in self.possible_agents:
@@ -94,7 +95,7 @@ class DogfightParallelEnv(ParallelEnv[str, Any, np.ndarray]):
         PettingZoo's checks give some.
         """
         if seed is not None or self._key < 0:
-            self._key = draw_key(seeding.np_random(seed)[0])
+            self._key = draw_seed(seeding.np_random(seed)[0])
             self.world.begin(_ALL, np.array([self._key]))
         else:
             self.world.begin(_ALL)
@@ -151,21 +152,17 @@ class DogfightParallelEnv(ParallelEnv[str, Any, np.ndarray]):
     def _observations(self, agents: list[str] | None = None) -> dict[str, Any]:
         slots = {agent: self.possible_agents.index(agent) for agent in (self.agents if agents is None else agents)}
         if self.settings.observation == "flat":
-            flat = self.observer.flatten()[0]
-            return {agent: flat[self._columns[slot]] for agent, slot in slots.items()}
-        intrinsic, edges = (part[0] for part in self.observer.observe())
-        seen = {}
-        for agent, slot in slots.items():
-            order = self._orders[slot]
-            seen[agent] = {"intrinsic": intrinsic[order], "edges": edges[order][:, order]}
-        return seen
+            rows = self._seats(self.observer.flatten())
+            return {agent: rows[slot] for agent, slot in slots.items()}
+        parts = self._seats(dict(zip(FACTORS, self.observer.observe(), strict=True)))
+        return {agent: {key: rows[slot] for key, rows in parts.items()} for agent, slot in slots.items()}
 
     def _record(self, anew: bool = False) -> None:
-        from auralnav.envs.dogfight import pictures
-
         if anew or self._recorder is None:
-            self._recorder = pictures.new_recorder(self.settings, self.possible_agents, self._key)
-        pictures.record(self._recorder, self.world)
+            from auralnav.envs.dogfight.pictures import new_recorder
+
+            self._recorder = new_recorder(self.settings, self.possible_agents, self._key)
+        self._recorder.take(self.world)
 
     def render(self) -> np.ndarray | None:
         """The arena, uint8 [H, W, 3]; None without a render mode."""

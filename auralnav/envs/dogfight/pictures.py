@@ -11,7 +11,6 @@ from auralnav.envs.dogfight.recorder import GameRecorder
 from auralnav.envs.dogfight.render import draw_scene
 from auralnav.envs.dogfight.scene import scene_at
 from auralnav.envs.dogfight.settings import DogfightSettings
-from auralnav.envs.dogfight.world import DogfightWorld
 
 
 def new_recorder(settings: DogfightSettings, names: Sequence[str], key: int) -> GameRecorder:
@@ -20,11 +19,6 @@ def new_recorder(settings: DogfightSettings, names: Sequence[str], key: int) -> 
         names, seed=key, horizon=settings.horizon, action_repeat=settings.action_repeat,
         settings={"spread": settings.spread},
     )  # fmt: skip
-
-
-def record(recorder: GameRecorder, world: DogfightWorld, index: int = 0) -> None:
-    """Take down the state of one of the worlds on the CPU."""
-    recorder.add(world.state[index], world.clock[index], world.actions[index])
 
 
 def draw_last(recorder: GameRecorder) -> np.ndarray:
@@ -36,5 +30,5 @@ def draw_last(recorder: GameRecorder) -> np.ndarray:
 def draw_now(games: DogfightGames, index: int, key: int) -> np.ndarray:
     """Where everything is in one of the worlds on the CPU, uint8 [H, W, 3]."""
     recorder = new_recorder(games.settings, games.names(index), key)
-    record(recorder, games.world, index)
+    recorder.take(games.world, index)
     return draw_last(recorder)

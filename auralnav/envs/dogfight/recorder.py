@@ -86,6 +86,10 @@ class GameRecorder:
         self._ticks.append(tick)
         self._status = int(clock[at.CLOCK_STATUS])
 
+    def take(self, world: DogfightWorld, index: int = 0) -> None:
+        """Take in the state of one of the worlds on the CPU; see `add`."""
+        self.add(world.state[index], world.clock[index], world.actions[index])
+
     def replay(self) -> Replay:
         """What was recorded so far.
 
@@ -140,15 +144,15 @@ def record_game(
         settings={"spread": world.spread, **settings},
     )
     world.reset(seed)
-    recorder.add(world.state[0], world.clock[0], world.actions[0])
+    recorder.take(world)
     while world.status[0] == at.RUNNING:
         if every_tick:
             world.decide()
             for _ in range(world.action_repeat):
                 # "first" of its step, so that shots and damage are those of this tick.
                 world.tick(first=True)
-                recorder.add(world.state[0], world.clock[0], world.actions[0])
+                recorder.take(world)
         else:
             world.step()
-            recorder.add(world.state[0], world.clock[0], world.actions[0])
+            recorder.take(world)
     return recorder.replay()

@@ -26,6 +26,11 @@ from auralnav.envs.dogfight import layout as at
 SUMS = (at.DEALT, at.TAKEN, at.FRIENDLY)
 """Rows of the ships that are summed up over a game."""
 
+SOURCES = "567bf1b87a0d"
+"""Start of the SHA-256 of `layout`: Numba compiles anew when this file changes, not when that does."""
+
+SIZE = float(at.SIZE)
+
 NEAREST = 1e-3
 """Added to a distance that is divided by, units."""
 
@@ -51,8 +56,8 @@ def _towards(state, i, first, last):
     for j in range(first, last):
         if state[at.HEALTH, j] > 0:
             dx, dy = state[at.X, j] - state[at.X, i], state[at.Y, j] - state[at.Y, i]
-            dx -= 1024.0 * math.floor(dx / 1024.0 + 0.5)
-            dy -= 1024.0 * math.floor(dy / 1024.0 + 0.5)
+            dx -= SIZE * math.floor(dx / SIZE + 0.5)
+            dy -= SIZE * math.floor(dy / SIZE + 0.5)
             distance = math.sqrt(dx * dx + dy * dy)
             if distance < nearest:
                 nearest, at_x, at_y, other = distance, dx, dy, j
@@ -64,6 +69,16 @@ def _towards(state, i, first, last):
         (at_x * state[at.COS, i] + at_y * state[at.SIN, i]) / nearest,
         (dvx * at_x + dvy * at_y) / nearest / at.SPAWN_SPEED,
     )
+
+
+@njit(cache=True, nogil=True)
+def _write_terms(terms, scales, outcome, dealt, taken, facing, closing):
+    """Scale the terms of a team or a ship into float64 [REWARD_TERMS]; `outcome` is 1, 0 or −1."""
+    terms[TERM_WIN] = scales[TERM_WIN] * outcome
+    terms[TERM_HIT] = scales[TERM_HIT] * (dealt - taken) / at.BULLET_DAMAGE
+    terms[TERM_DEALT] = scales[TERM_DEALT] * dealt / at.MAX_HEALTH
+    terms[TERM_TAKEN] = -scales[TERM_TAKEN] * taken / at.MAX_HEALTH
+    terms[TERM_FACING], terms[TERM_CLOSING] = scales[TERM_FACING] * facing, scales[TERM_CLOSING] * closing
 
 
 @njit(cache=True, nogil=True)
@@ -105,12 +120,8 @@ def score_games(state, clock, teams, scales, over, restart, sums, terms, termina
         facing, closing = 0.0, 0.0
         if scales[TERM_FACING] != 0.0 or scales[TERM_CLOSING] != 0.0:
             facing, closing = _pointing(s, own, ships)
-        terms[w, TERM_WIN] = scales[TERM_WIN] * (int(status == at.TEAM_0_WON) - int(status == at.TEAM_1_WON))
-        terms[w, TERM_HIT] = scales[TERM_HIT] * (dealt - taken) / at.BULLET_DAMAGE
-        terms[w, TERM_DEALT] = scales[TERM_DEALT] * dealt / at.MAX_HEALTH
-        terms[w, TERM_TAKEN] = -scales[TERM_TAKEN] * taken / at.MAX_HEALTH
-        terms[w, TERM_FACING] = scales[TERM_FACING] * facing
-        terms[w, TERM_CLOSING] = scales[TERM_CLOSING] * closing
+        outcome = int(status == at.TEAM_0_WON) - int(status == at.TEAM_1_WON)
+        _write_terms(terms[w], scales, outcome, dealt, taken, facing, closing)
 
 
 @njit(cache=True, nogil=True)
@@ -130,14 +141,10 @@ def score_ships(state, clock, teams, scales):
     terms = np.zeros((ships, 6))
     won = int(clock[at.CLOCK_STATUS] == at.TEAM_0_WON) - int(clock[at.CLOCK_STATUS] == at.TEAM_1_WON)
     for i in range(ships):
-        dealt, taken = state[at.DEALT, i], state[at.TAKEN, i]
-        terms[i, TERM_WIN] = scales[TERM_WIN] * (won if i < own else -won)
-        terms[i, TERM_HIT] = scales[TERM_HIT] * (dealt - taken) / at.BULLET_DAMAGE
-        terms[i, TERM_DEALT] = scales[TERM_DEALT] * dealt / at.MAX_HEALTH
-        terms[i, TERM_TAKEN] = -scales[TERM_TAKEN] * taken / at.MAX_HEALTH
+        facing, closing = 0.0, 0.0
         if state[at.HEALTH, i] > 0 and (scales[TERM_FACING] != 0.0 or scales[TERM_CLOSING] != 0.0):
             first, last = (own, ships) if i < own else (0, own)
             facing, closing = _towards(state, i, first, last)
-            terms[i, TERM_FACING] = scales[TERM_FACING] * facing
-            terms[i, TERM_CLOSING] = scales[TERM_CLOSING] * closing
+        outcome = won if i < own else -won
+        _write_terms(terms[i], scales, outcome, state[at.DEALT, i], state[at.TAKEN, i], facing, closing)
     return terms

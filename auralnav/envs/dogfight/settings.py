@@ -127,3 +127,12 @@ def _scales(rewards: Mapping[str, float]) -> tuple[float, ...]:
         if not _is_number(scale) or not math.isfinite(scale):
             raise ConfigError(f"rewards: {name}={scale!r} is not a finite number")
     return tuple(float(scale) for scale in {**DEFAULT_SCALES, **rewards}.values())
+
+
+def teams_of(arguments: Mapping[str, Any]) -> tuple[int, int]:
+    """Ships of both teams by an environment's arguments, whatever the others are.
+
+    Raises:
+        ConfigError: teams that cannot be.
+    """
+    return DogfightSettings.make({name: value for name, value in arguments.items() if name == "teams"}).teams

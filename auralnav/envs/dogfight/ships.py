@@ -11,10 +11,11 @@ from gymnasium.vector.utils import batch_space
 
 from auralnav.envs.dogfight import layout as at
 from auralnav.envs.dogfight.checks import checked_count
-from auralnav.envs.dogfight.settings import DogfightSettings
+from auralnav.envs.dogfight.settings import teams_of
 from auralnav.envs.dogfight.spaces import action_space
-from auralnav.envs.dogfight.vector import MASK, DogfightVectorEnv, Seeds, checked_mask, checked_seeds
-from auralnav.envs.dogfight.views import flat_columns, ship_order
+from auralnav.envs.dogfight.vector import DogfightVectorEnv
+from auralnav.envs.dogfight.views import Seats, ship_order
+from auralnav.envs.worlds import MASK, Seeds, checked_mask, checked_seeds
 from auralnav.errors import ConfigError
 
 
@@ -39,8 +40,7 @@ class ShipsVectorEnv(VectorEnv[Any, Any, Any]):
     def __init__(self, num_envs: int = 2, **kwargs: Any) -> None:
         if kwargs.get("device", "cpu") != "cpu":
             raise ConfigError("per_ship: rows of ships are for worlds on the CPU; leave device out")
-        # All other arguments are looked at where they are used.
-        teams = DogfightSettings.make({name: value for name, value in kwargs.items() if name == "teams"}).teams
+        teams = teams_of(kwargs)
         own = teams[0]
         if checked_count("num_envs", num_envs) % own:
             raise ConfigError(f"num_envs={num_envs}: not a row for each of the {own} ships of a team; give a multiple")
@@ -53,9 +53,8 @@ class ShipsVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_action_space = action_space(1)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        orders = [ship_order(teams, ship) for ship in range(own)]
-        self._orders = np.array(orders)  # [own, N]
-        self._columns = np.stack([flat_columns(order) for order in orders])  # [own, numbers]
+        orders = np.array([ship_order(teams, ship) for ship in range(own)])
+        self._seats = Seats(orders, self.settings.observation == "flat")
 
     def reset(self, *, seed: Seeds = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin games; of a game's rows the first one's seed and place in `options["reset_mask"]` count for all.
@@ -82,19 +81,12 @@ class ShipsVectorEnv(VectorEnv[Any, Any, Any]):
         if given.shape == (self.num_envs, 3):
             given = given.reshape(-1, 3 * self.own)
         seen, rewards, terminated, truncated, info = self.env.step(given)
-        rows = (np.repeat(each, self.own) for each in (rewards, terminated, truncated))
-        return (self._seats(seen), *rows, self._infos(info))  # type: ignore[return-value]
+        rewards, terminated, truncated = (np.repeat(each, self.own) for each in (rewards, terminated, truncated))
+        return self._seats(seen), rewards, terminated, truncated, self._infos(info)
 
     def _infos(self, info: dict[str, Any]) -> dict[str, Any]:
         alive = (self.env.games.world.state[:, at.HEALTH, : self.own] > 0).ravel()
         return {**_repeated(info, self.own), "alive": alive, "_alive": np.repeat(info["_ships"], self.own)}
-
-    def _seats(self, seen: Any) -> Any:
-        if not isinstance(seen, dict):
-            return seen[:, self._columns].reshape(self.num_envs, -1)
-        intrinsic = seen["intrinsic"][:, self._orders]  # [W, own, N, F]
-        edges = seen["edges"][:, self._orders[:, :, None], self._orders[:, None, :]]  # [W, own, N, N, E]
-        return {"intrinsic": intrinsic.reshape(-1, *intrinsic.shape[2:]), "edges": edges.reshape(-1, *edges.shape[2:])}
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """A picture a row (render_mode "rgb_array"); the rows of a game have the same."""

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from auralnav.envs.dogfight import layout as at
-from auralnav.envs.dogfight.scoring import NEAREST, SUMS, TERM_CLOSING, TERM_FACING
-
-_SIZE = float(at.SIZE)
+from auralnav.envs.dogfight.scoring import NEAREST, SIZE, SUMS, TERM_CLOSING, TERM_FACING
 
 
 def as_tensor(array: Any) -> Tensor:
@@ -58,7 +56,7 @@ def score_tensors(
 def pointing(state: Tensor, own: slice, other: slice) -> list[Tensor]:
     """Facing and closing, [W] each."""
     dx, dy = (state[:, row, None, other] - state[:, row, own, None] for row in (at.X, at.Y))  # [W, own, other]
-    dx, dy = (d - _SIZE * torch.floor(d / _SIZE + 0.5) for d in (dx, dy))
+    dx, dy = (d - SIZE * torch.floor(d / SIZE + 0.5) for d in (dx, dy))
     living, targets = state[:, at.HEALTH, own] > 0, state[:, at.HEALTH, other] > 0
     distance = (dx.square() + dy.square()).sqrt()
     nearest = distance.masked_fill(~targets[:, None], torch.inf).argmin(dim=2, keepdim=True)

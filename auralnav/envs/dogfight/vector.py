@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from auralnav.envs.dogfight.checks import checked_count, checked_snapshot
-from auralnav.envs.dogfight.env import RENDER_MODES, STEP_RATE, draw_key, refuse_options
+from auralnav.envs.dogfight.env import RENDER_MODES, STEP_RATE, refuse_options
 from auralnav.envs.dogfight.games import Array, DogfightGames
 from auralnav.envs.dogfight.settings import REWARD_TERMS, DogfightSettings
 from auralnav.envs.dogfight.spaces import action_space, observation_space
+from auralnav.envs.worlds import MASK, Seeds, checked_mask, checked_seeds, draw_seed
 from auralnav.errors import ActionError, ConfigError
-
-MASK = "reset_mask"
-Seeds = int | Sequence[int | None] | np.ndarray | None
 
 
 class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
@@ -106,14 +104,11 @@ class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _new_keys(self, seed: Seeds, mask: np.ndarray) -> np.ndarray:
         """Keys of the worlds whose series of games begins, −1 for those that go on."""
-        if isinstance(seed, (int, np.integer)):
-            seeds: list[int | None] = [int(seed) + i for i in range(self.num_envs)]
-        else:
-            seeds = checked_seeds(seed, self.num_envs, "worlds")
+        seeds = checked_seeds(seed, self.num_envs)
         keys = np.full(self.num_envs, -1, np.int64)
         for i in np.flatnonzero(mask):
             if seeds[i] is not None or self._keys[i] < 0:
-                keys[i] = draw_key(seeding.np_random(seeds[i])[0])
+                keys[i] = draw_seed(seeding.np_random(seeds[i])[0])
         return keys
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
@@ -181,27 +176,3 @@ class DogfightVectorEnv(VectorEnv[Any, Any, Any]):
             raise ConfigError("state['series'] holds a world without games; take a state after reset()")
         self.games.restore(state)
         self._keys = keys.copy()
-
-
-def checked_mask(options: Mapping[str, Any] | None, count: int) -> np.ndarray:
-    """The option `reset_mask` of so many rows, bool [count]; without it all of them.
-
-    Raises:
-        ConfigError: another type or shape.
-    """
-    mask = np.asarray((options or {}).get(MASK, np.ones(count, dtype=bool)))
-    if mask.shape != (count,) or mask.dtype != np.bool_:
-        raise ConfigError(f"reset_mask must be bool of shape ({count},), got {mask.dtype} {mask.shape}")
-    return mask
-
-
-def checked_seeds(seeds: Sequence[int | None] | np.ndarray | None, count: int, rows: str) -> list[int | None]:
-    """One seed for each of `count` rows, as Python's numbers; None for those whose games go on.
-
-    Raises:
-        ConfigError: more or fewer.
-    """
-    given = [None] * count if seeds is None else list(seeds)
-    if len(given) != count:
-        raise ConfigError(f"{len(given)} seeds for {count} {rows}; give one number or one for each")
-    return [int(seed) if isinstance(seed, np.integer) else seed for seed in given]

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from auralnav.envs.dogfight import cpu, cpu_observe
+from auralnav.envs.dogfight import cpu, cpu_observe, scoring
 
 BELOW = {
     cpu: ("layout", "lanes", "rules", "rng", "draws", "scripts", "buffer", "cpu_tick", "cpu_scripts"),
     cpu_observe: ("layout", "lanes", "rules", "rng", "draws", "buffer", "cpu_tick", "observe_rules"),
+    scoring: ("layout",),
 }
 
 
